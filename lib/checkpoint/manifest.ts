@@ -1,0 +1,94 @@
+/**
+ * `metavoice.json`: what the networks of a model folder are. The numbers are in safetensors files beside it.
+ * Every size was read from the checkpoint when the folder was made.
+ */
+
+import type { Dtype } from '../native/contract.js';
+
+export const manifestFile = 'metavoice.json';
+
+/** The five values from which tiktoken rebuilds an encoding. */
+export interface TokenizerData {
+  name: string;
+  /** The regular expression that splits the text, as stored in the checkpoint. */
+  pattern: string;
+  /** Byte strings in base64, by rank: 0 … n−1. */
+  ranks: string[];
+  /** Special token → id, before the offset. */
+  special: Record<string, number>;
+  /** Added to every id. */
+  offset: number;
+}
+
+export interface PartManifest {
+  /** File name in the folder. */
+  file: string;
+  /** Bytes of the file. */
+  bytes: number;
+}
+
+export interface TransformerManifest extends PartManifest {
+  dtype: Dtype;
+  layers: number;
+  heads: number;
+  width: number;
+  feedForward: number;
+  /** Rows of the position table: the window. */
+  positions: number;
+  /** Rows of each token table. */
+  vocabularies: number[];
+  /** Rows of each output head. */
+  outputs: number[];
+  /** The output layer is the token table (stored once). */
+  tied: boolean;
+  /** Width of the speaker embedding; 0 where the stage takes none. */
+  speakerEmbedding: number;
+  norm: 'rmsnorm' | 'layernorm';
+  normEpsilon: number;
+  activation: 'swiglu' | 'gelu';
+  tokenizer: TokenizerData;
+}
+
+export interface SpeakerEncoderManifest extends PartManifest {
+  layers: number;
+  hidden: number;
+  mels: number;
+  embedding: number;
+}
+
+export interface CodecManifest extends PartManifest {
+  sampleRate: number;
+  /** Upsampling ratios of the decoder, in its order. */
+  ratios: number[];
+  /** Width of the latent. */
+  dimension: number;
+  codebookSize: number;
+  /** Codebooks in the file, and in use (6 kbit/s). */
+  storedCodebooks: number;
+  codebooks: number;
+  /** Whether an encoder is in the file. */
+  encoder: boolean;
+}
+
+export interface SpeakerManifest {
+  name: string;
+  /** The embedding, float32 little-endian in base64. */
+  embedding: string;
+}
+
+export interface Manifest {
+  format: 'metavoice-model';
+  version: 1;
+  firstStage: TransformerManifest | null;
+  secondStage: TransformerManifest | null;
+  speakerEncoder: SpeakerEncoderManifest | null;
+  codec: CodecManifest | null;
+  speakers: SpeakerManifest[];
+  /** Where the numbers come from: file names, bytes, and the digest that keys the cache. */
+  provenance: {
+    sources: { file: string; bytes: number }[];
+    digest: string;
+    layers?: string;
+    converter: string;
+  };
+}

@@ -1,0 +1,237 @@
+/**
+ * The whole native surface, as TypeScript sees it.
+ *
+ * Two binaries: `metavoice.node` is the Door, free of torch; `libmetavoice` is the Engine, opened by the Door after
+ * libtorch. Arrays are row-major and copied at the border. Promises reject with an Error that has a `code` of
+ * `lib/errors.ts` (and perhaps `details`); `fromNative` there gives it the class.
+ */
+
+export type Dtype = 'float32' | 'float16' | 'bfloat16';
+
+/** ------------------------------------------------------------------------------------------ the Door */
+
+export interface CpuFacts {
+  /** Brand string of the processor, e.g. `AMD EPYC 9B45`. */
+  name: string;
+  /** Logical cores this process may use. */
+  cores: number;
+  /** Total and available memory in bytes. */
+  totalMemory: number;
+  freeMemory: number;
+  /** Lower-case names: `avx2`, `avx512f`, `avx512_bf16`, `avx512_vnni`, `amx_bf16`, `bf16` (Arm)… */
+  features: string[];
+}
+
+export interface CudaDeviceFacts {
+  index: number;
+  name: string;
+  /** Compute capability, e.g. `7.5`. */
+  computeCapability: string;
+  totalMemory: number;
+  /** Bytes free now, or null where asking would make a context. */
+  freeMemory: number | null;
+}
+
+export interface CudaFacts {
+  /** Highest CUDA version the driver serves, e.g. `12.4`. */
+  driverCuda: string;
+  devices: CudaDeviceFacts[];
+}
+
+/** One tensor (or a run of numbers) to be cast from one file into another. */
+export interface CopyPiece {
+  /** Name for error messages. */
+  name: string;
+  source: string;
+  /** Byte offset of the tensor's first element in `source`. */
+  sourceOffset: number;
+  sourceDtype: 'float64' | Dtype;
+  /** Byte offset in the destination. */
+  destinationOffset: number;
+  destinationDtype: Dtype;
+  shape: number[];
+  /** Strides in elements; null when the tensor is contiguous. */
+  strides: number[] | null;
+}
+
+export interface CopyJob {
+  /** Existing file, opened for writing at the offsets; it grows as needed. */
+  destination: string;
+  pieces: CopyPiece[];
+}
+
+export interface RunningCopy {
+  /** Resolves when everything is written and flushed; rejects with ERR_CHECKPOINT or an errno error; after cancel() with ABORT_ERR. */
+  readonly done: Promise<void>;
+  cancel(): void;
+}
+
+export interface Door {
+  /** Version of libtorch the engine was built against, without the local part: `2.13.0`. */
+  readonly libtorchVersion: string;
+  cpuFacts(): CpuFacts;
+  /** Null when there is no NVIDIA driver. Makes no context. */
+  cudaFacts(): CudaFacts | null;
+  /** Casts tensors from file to file on a thread of its own, in small buffers. `onProgress` gets bytes written so far. */
+  copyTensors(job: CopyJob, onProgress?: (bytes: number) => void): RunningCopy;
+  /** Opens the libraries by absolute path, in order and globally visible, then the engine. Throws ERR_RUNTIME_NOT_FOUND with the loader's words. */
+  openEngine(libraries: string[], engine: string): Engine;
+}
+
+/** ------------------------------------------------------------------------------------------ the Engine */
+
+export interface Engine {
+  /** Version the running libtorch reports. */
+  readonly libtorchVersion: string;
+  /** Threads used by one operation on the CPU. */
+  readonly threads: number;
+  /** Whether libtorch sees CUDA devices in this process, and the architectures it has code for (`sm_75` …). */
+  cuda(): { available: boolean; architectures: string[] };
+  loadModel(description: ModelDescription): Promise<NativeModel>;
+  /**
+   * Probabilities before the draw, of one row of logits: temperature, then top-k, then top-p.
+   * `topP` 1 and `topK` 0 switch these off.
+   */
+  sampleDistribution(
+    logits: Float32Array,
+    settings: { temperature: number; topP: number; topK: number },
+  ): Float32Array;
+}
+
+export interface TransformerDescription {
+  /** Absolute path of a safetensors file with our names (docs/checkpoints.md). */
+  file: string;
+  heads: number;
+  norm: 'rmsnorm' | 'layernorm';
+  normEpsilon: number;
+  activation: 'swiglu' | 'gelu';
+}
+
+export interface FirstStageDescription extends TransformerDescription {
+  /** Codes per codebook; ids 0 … 2·codebookSize−1 are audio, then comes endOfAudio. */
+  codebookSize: number;
+  endOfAudio: number;
+  endOfText: number;
+}
+
+export interface SecondStageDescription extends TransformerDescription {
+  /** Also the id of the padding column. */
+  codebookSize: number;
+}
+
+export interface CodecDescription {
+  file: string;
+  sampleRate: number;
+  /** Upsampling ratios of the decoder, in its order: [8, 5, 4, 2]. Their product is the hop. */
+  ratios: number[];
+  /** Codebooks in use, 8. */
+  codebooks: number;
+}
+
+export interface ModelDescription {
+  /** `cpu` or `cuda:N`. */
+  device: string;
+  /** Of the two language models; the speaker encoder and the codec are always float32. */
+  dtype: Dtype;
+  firstStage: FirstStageDescription | null;
+  secondStage: SecondStageDescription | null;
+  speakerEncoder: { file: string } | null;
+  codec: CodecDescription | null;
+  /** Utterances that hold a key-value cache at the same time. */
+  batchSize: number;
+  deterministic: boolean;
+}
+
+export interface NativeSampling {
+  temperature: number;
+  /** 1 is off. */
+  topP: number;
+  /** 0 is off. */
+  topK: number;
+  guidance: { speaker: number; prompt: number };
+  constrain: boolean;
+}
+
+export interface UtteranceRequest {
+  /** Text ids of the first stage, end of text included. */
+  firstStageIds: Int32Array;
+  /** Text ids of the second stage, end of text included. */
+  secondStageIds: Int32Array;
+  /** [speaker embedding] */
+  speaker: Float32Array;
+  /** Non-negative safe integer. */
+  seed: number;
+  /** Index of the segment in the request, and how often it was tried before. */
+  segment: number;
+  attempt: number;
+  sampling: NativeSampling;
+  /** Ends of the chunks in frames, growing; past the last one, chunks repeat its length. Each first end ≥ 1. */
+  chunkEnds: Int32Array;
+  /** Frames that must exist past a chunk before the second stage runs on it. */
+  lookAhead: number;
+  /** One second-stage pass over the whole utterance, in the reference's form; then one chunk. */
+  whole: boolean;
+  /** At most so many frames; the model's own windows limit it too. */
+  maximumFrames: number;
+  /** Finished chunks that may wait for the reader before the utterance rests. */
+  waitingChunks: number;
+}
+
+export interface NativeChunk {
+  /** [frames · hop] at the codec's rate. */
+  samples: Float32Array;
+  /** [codebooks, frames] */
+  codes: Uint16Array;
+  frames: number;
+  /** Position of the chunk in the utterance. */
+  firstFrame: number;
+  /** Set on the last chunk only. */
+  endReason: 'end' | 'limit' | null;
+  /** Milliseconds spent so far in this utterance, and first-stage steps taken. */
+  timings: { prefill: number; firstStage: number; secondStage: number; decoder: number; steps: number };
+}
+
+export interface NativeUtterance {
+  /** The next chunk; null after the last one. One call at a time. After cancel() it resolves with null. */
+  next(): Promise<NativeChunk | null>;
+  /** Stops native work within one launch and frees the cache. Idempotent; safe at any time. */
+  cancel(): void;
+}
+
+export interface NativeModel {
+  /** Facts read from the files: sizes that are null belong to absent parts. */
+  readonly facts: {
+    sampleRate: number | null;
+    hop: number | null;
+    codebooks: number | null;
+    /** Positions of the first stage's window and columns of the second stage's. */
+    firstStageWindow: number | null;
+    secondStageWindow: number | null;
+    speakerEmbedding: number | null;
+    /** Bytes of weights, mapped or resident. */
+    weightBytes: number;
+  };
+  start(request: UtteranceRequest): NativeUtterance;
+  /** Resampling to 16 kHz, trim, mel, partials, mean. `trim` is [start, end) in 16 kHz samples. ERR_REFERENCE_AUDIO when nothing is left. */
+  embedSpeaker(
+    samples: Float32Array,
+    sampleRate: number,
+  ): Promise<{ embedding: Float32Array; trim: [number, number]; samples16k: number }>;
+  /** [2, T, vocabulary]: row 0 with the speaker, row 1 without. */
+  firstStageLogits(ids: Int32Array, speaker: Float32Array): Promise<Float32Array>;
+  /** Unmasked arg-max through the cache; includes and stops at end of audio. */
+  firstStageGreedy(
+    ids: Int32Array,
+    speaker: Float32Array,
+    guidance: number,
+    steps: number,
+  ): Promise<Int32Array>;
+  /** `codes` is [2, frames]; the audio columns of one whole pass, [predicted, frames, codebookSize + 1]. */
+  secondStageLogits(ids: Int32Array, codes: Uint16Array, speaker: Float32Array): Promise<Float32Array>;
+  /** [codebooks, frames] */
+  encode(samples: Float32Array, sampleRate: number): Promise<{ codes: Uint16Array; frames: number }>;
+  /** Whole when `pieces` is null, else in pieces of so many frames with carried state. */
+  decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
+  /** Stops the engine thread after the launch in flight; pending calls reject with ERR_DISPOSED. Idempotent. */
+  dispose(): Promise<void>;
+}
