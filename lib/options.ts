@@ -1,0 +1,190 @@
+/** Every option of the public API: what it does, its default, range and unit. `resolve-options.ts` applies and checks them. */
+
+import type { Dtype } from './native/contract.js';
+import type { Voice } from './voice/voice.js';
+
+export type { Dtype };
+
+/** `'auto'`, `'cpu'`, `'cuda'` (the GPU with the most free memory) or `'cuda:N'`. */
+export type DeviceOption = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
+
+export type Quantization = 'none' | 'int8' | 'int4';
+
+/** A logger in the form of pino: `(fields, message)`. `console` fits, too. */
+export interface Logger {
+  debug?(fields: object, message: string): void;
+  info?(fields: object, message: string): void;
+  warn?(fields: object, message: string): void;
+}
+
+/** How far a request is; which fields are set depends on `phase`. */
+export type Progress =
+  /** Published files are being converted into a model folder. */
+  | { phase: 'convert'; bytes: number; totalBytes: number }
+  /** libtorch is opened, then the model's weights are. */
+  | { phase: 'load'; part: 'runtime' | 'model' }
+  /** A chunk is ready: seconds of audio so far, and the segment of the text being spoken. */
+  | { phase: 'speak'; seconds: number; segment: number; segments: number };
+
+export type OnProgress = (progress: Progress) => void;
+
+/** Options of `MetaVoice.load`. An option wins over its environment variable, that over the default. */
+export interface LoadOptions {
+  /**
+   * A model folder (of published files, or made by `metavoice convert`), a hub id, or `'bundled'`.
+   * @default environment `METAVOICE_MODEL`, else `'bundled'`
+   * @example 'models/metavoice-1B'
+   */
+  model?: string;
+  /**
+   * Where the networks run. `'auto'` takes a usable GPU, else the CPU; a device named here is never replaced by another.
+   * @default environment `METAVOICE_DEVICE`, else `'auto'`
+   * @example 'cuda:1'
+   */
+  device?: DeviceOption;
+  /**
+   * Numbers of the two language models; the speaker encoder and the codec are always float32.
+   * @default environment `METAVOICE_DTYPE`, else `'auto'`: what the device runs best
+   */
+  dtype?: 'auto' | Dtype;
+  /**
+   * Weights of the first stage. Only `'none'` works in this version.
+   * @default 'none'
+   */
+  quantization?: Quantization;
+  /**
+   * Utterances that may hold a key-value cache at the same time. Integer, 1 to 256.
+   * @default 1
+   */
+  batchSize?: number;
+  /**
+   * Longest speech of one request, in seconds. Greater than 0.
+   * @default what the windows of the model hold for each segment
+   */
+  maxSeconds?: number;
+  /**
+   * Prefer reproducible kernels over faster ones.
+   * @default false
+   */
+  deterministic?: boolean;
+  /**
+   * Folder of libtorch (the one with `lib/` in it).
+   * @default the environment, Python's torch, or the copy that `metavoice setup` fetched
+   */
+  libtorch?: string;
+  /**
+   * Gets what is worth knowing, such as why `auto` chose the CPU.
+   * @default silent
+   */
+  logger?: Logger;
+  /** Stops loading; the promise rejects with the signal's own reason. */
+  signal?: AbortSignal;
+  /** Called while published files are converted, and while loading. Throwing in it fails the call. */
+  onProgress?: OnProgress;
+}
+
+/**
+ * Whose voice speaks: a `Voice`, the path of a recording, the same as `{ file }`, samples in [-1, 1] with their rate
+ * in Hz, or a speaker that ships with the model.
+ */
+export type VoiceSource =
+  | Voice
+  | string
+  | { file: string }
+  | { samples: Float32Array; sampleRate: number }
+  | { speaker: string };
+
+/** How the next token is drawn. */
+export interface SamplingOptions {
+  /**
+   * Logits are divided by it: lower is steadier, 0 takes the most likely token. At least 0.
+   * @default 1
+   */
+  temperature?: number;
+  /**
+   * Only the most likely tokens with together this probability stay. 0 to 1; 1 switches it off, 0 leaves one token.
+   * @default 0.95
+   */
+  topP?: number;
+  /**
+   * Only so many most likely tokens stay. Integer, at least 1.
+   * @default off
+   */
+  topK?: number;
+  /**
+   * How strongly the speech follows the speaker: a number (at least 0; 1 is no guidance), or with the weight of the
+   * text as `prompt` (at least 1; above 1 each step costs a third row).
+   * @default 3
+   */
+  guidance?: number | { speaker?: number; prompt?: number };
+  /**
+   * Mask tokens that cannot follow, so that each frame gets its two codes. `false` draws freely.
+   * @default true
+   */
+  constrain?: boolean;
+}
+
+/** Options of `synthesize` and `stream`. */
+export interface SpeakOptions {
+  /**
+   * Whose voice speaks.
+   * @default the first speaker that ships with the model
+   * @example 'reference.mp3'
+   */
+  voice?: VoiceSource;
+  /**
+   * The same seed with the same text, voice and options gives the same bytes. Integer, 0 to 2^53 − 1.
+   * @default random; the one taken is in `Speech.seed`
+   */
+  seed?: number;
+  sampling?: SamplingOptions;
+  /**
+   * What turns codes into sound. `'diffusion'` is not in this version.
+   * @default 'auto', which is 'encodec'
+   */
+  decoder?: 'auto' | 'encodec' | 'diffusion';
+  /**
+   * Clean the speech up. Not in this version: `true` is refused.
+   * @default 'auto', which is off
+   */
+  enhance?: 'auto' | boolean;
+  /**
+   * `'stream'` speaks in chunks as they become ready. `'whole'` computes each segment of the text at once, so that the
+   * first sound comes at the end of it.
+   * @default 'stream'
+   */
+  quality?: 'stream' | 'whole';
+  /**
+   * Lengths of the chunks, in seconds of audio: each is twice as long as the one before, from `first` up to `largest`.
+   * The first must hold 7 frames (0.08 s at 75 frames per second). Part of what the bytes depend on.
+   * @default { first: 0.25, largest: 2 }
+   */
+  chunkSeconds?: { first?: number; largest?: number };
+  /**
+   * Speech is cut at this length, with `endReason: 'limit'`. In seconds, greater than 0.
+   * @default `maxSeconds` of the model
+   */
+  maxSeconds?: number;
+  /** Stops within one launch; the promise or the stream rejects with the signal's own reason. */
+  signal?: AbortSignal;
+  /** Called for each chunk that is ready. Throwing in it fails the call. */
+  onProgress?: OnProgress;
+}
+
+/** Options of the one-call `synthesize`: those of loading and of speaking. */
+export type SynthesizeOptions = LoadOptions & SpeakOptions;
+
+export const defaults = {
+  load: {
+    model: 'bundled',
+    device: 'auto',
+    dtype: 'auto',
+    quantization: 'none',
+    batchSize: 1,
+    deterministic: false,
+  },
+  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream' },
+  sampling: { temperature: 1, topP: 0.95, constrain: true },
+  guidance: { speaker: 3, prompt: 1 },
+  chunkSeconds: { first: 0.25, largest: 2 },
+} as const;

@@ -1,0 +1,310 @@
+/** The one place that applies defaults and judges options. What leaves here is complete, of the right type and in range. */
+
+import { randomInt } from 'node:crypto';
+import { MetaVoiceError } from './errors.js';
+import { expectedRange, expectedType, isFunction, isPlainObject, isString } from './is.js';
+import type { Dtype } from './native/contract.js';
+import {
+  type Bag,
+  booleanOf,
+  copyOptions,
+  functionOf,
+  integerOf,
+  nonEmpty,
+  numberOf,
+  orDefault,
+  requireOneOf,
+  secondsOf,
+  signalOf,
+} from './option-values.js';
+import {
+  type DeviceOption,
+  defaults,
+  type LoadOptions,
+  type Logger,
+  type OnProgress,
+  type SpeakOptions,
+  type VoiceSource,
+} from './options.js';
+
+export interface ResolvedLoadOptions {
+  readonly model: string;
+  readonly device: DeviceOption;
+  readonly dtype: 'auto' | Dtype;
+  readonly quantization: 'none';
+  readonly batchSize: number;
+  /** Null: as long as the model's windows allow. */
+  readonly maxSeconds: number | null;
+  readonly deterministic: boolean;
+  readonly libtorch: string | null;
+  readonly logger: Logger;
+  readonly signal: AbortSignal | null;
+  readonly onProgress: OnProgress | null;
+}
+
+export interface ResolvedSpeakOptions {
+  /** Null: the model's first speaker. */
+  readonly voice: VoiceSource | null;
+  readonly seed: number;
+  readonly sampling: {
+    readonly temperature: number;
+    readonly topP: number;
+    /** 0 is off. */
+    readonly topK: number;
+    readonly guidance: { readonly speaker: number; readonly prompt: number };
+    readonly constrain: boolean;
+  };
+  readonly decoder: 'encodec';
+  readonly enhance: false;
+  readonly quality: 'stream' | 'whole';
+  readonly chunkSeconds: { readonly first: number; readonly largest: number };
+  /** Null: as long as the model allows. */
+  readonly maxSeconds: number | null;
+  readonly signal: AbortSignal | null;
+  readonly onProgress: OnProgress | null;
+}
+
+export const loadKeys = [
+  'model',
+  'device',
+  'dtype',
+  'quantization',
+  'batchSize',
+  'maxSeconds',
+  'deterministic',
+  'libtorch',
+  'logger',
+  'signal',
+  'onProgress',
+] as const satisfies (keyof LoadOptions)[];
+
+export const speakKeys = [
+  'voice',
+  'seed',
+  'sampling',
+  'decoder',
+  'enhance',
+  'quality',
+  'chunkSeconds',
+  'maxSeconds',
+  'signal',
+  'onProgress',
+] as const satisfies (keyof SpeakOptions)[];
+
+const samplingKeys = ['temperature', 'topP', 'topK', 'guidance', 'constrain'] as const;
+
+/** Options of `MetaVoice.load`, complete. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
+export function resolveLoadOptions(
+  options: unknown,
+  environment: NodeJS.ProcessEnv = process.env,
+): ResolvedLoadOptions {
+  return resolveLoad(copyOptions(options, 'options', loadKeys, placesForLoad), environment);
+}
+
+/** Options of `synthesize` and `stream` of a loaded model, complete. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
+export function resolveSpeakOptions(options: unknown): ResolvedSpeakOptions {
+  return resolveSpeak(copyOptions(options, 'options', speakKeys, placesForSpeak));
+}
+
+/** Options of the one-call `synthesize`: `maxSeconds`, `signal` and `onProgress` belong to the request. */
+export function resolveSynthesizeOptions(
+  options: unknown,
+  environment: NodeJS.ProcessEnv = process.env,
+): { load: ResolvedLoadOptions; speak: ResolvedSpeakOptions } {
+  const all = copyOptions(options, 'options', [...new Set([...loadKeys, ...speakKeys])], placesForBoth);
+  const speak = resolveSpeak(all);
+  return { load: { ...resolveLoad(all, environment), maxSeconds: null }, speak };
+}
+
+function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoadOptions {
+  const quantization = orDefault(options.quantization, defaults.load.quantization);
+  requireOneOf(quantization, ['none', 'int8', 'int4'], 'quantization');
+  if (quantization !== 'none') {
+    throw new MetaVoiceError(
+      'ERR_UNSUPPORTED',
+      `expected quantization 'none' but '${quantization}' was asked for: quantised weights are not in this version; use dtype 'bfloat16' or 'float16' to halve the memory`,
+    );
+  }
+  return {
+    model: resolveModel(options.model, environment),
+    device: resolveDevice(options.device, environment),
+    dtype: resolveDtype(options.dtype, environment),
+    quantization,
+    batchSize: integerOf(orDefault(options.batchSize, defaults.load.batchSize), 'batchSize', 1, 256),
+    maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
+    deterministic: booleanOf(options.deterministic, 'deterministic', defaults.load.deterministic),
+    libtorch: options.libtorch === undefined ? null : nonEmpty(options.libtorch, 'libtorch', 'a folder'),
+    logger: resolveLogger(options.logger),
+    signal: signalOf(options.signal),
+    onProgress: functionOf(options.onProgress, 'onProgress'),
+  };
+}
+
+function resolveSpeak(options: Bag): ResolvedSpeakOptions {
+  const { quality = defaults.speak.quality } = options;
+  requireOneOf(quality, ['stream', 'whole'], 'quality');
+  return {
+    voice: options.voice === undefined ? null : requireVoiceSource(options.voice, 'voice'),
+    seed:
+      options.seed === undefined
+        ? randomInt(2 ** 32)
+        : integerOf(options.seed, 'seed', 0, Number.MAX_SAFE_INTEGER),
+    sampling: resolveSampling(options.sampling),
+    decoder: resolveDecoder(orDefault(options.decoder, defaults.speak.decoder)),
+    enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
+    quality: quality as 'stream' | 'whole',
+    chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
+    maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
+    signal: signalOf(options.signal),
+    onProgress: functionOf(options.onProgress, 'onProgress'),
+  };
+}
+
+function resolveModel(value: unknown, environment: NodeJS.ProcessEnv): string {
+  if (value !== undefined) return nonEmpty(value, 'model', "a folder, a hub id or 'bundled'");
+  return environment.METAVOICE_MODEL || defaults.load.model;
+}
+
+function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOption {
+  const [device, name] = fromEnvironment(value, 'device', 'METAVOICE_DEVICE', environment);
+  if (device === undefined) return defaults.load.device;
+  const what = "'auto', 'cpu', 'cuda' or 'cuda:N'";
+  if (!isString(device)) throw expectedType(what, name, device);
+  if (!/^(?:auto|cpu|cuda(?::(?:0|[1-9]\d{0,2}))?)$/.test(device)) throw expectedRange(what, name, device);
+  return device as DeviceOption;
+}
+
+function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'auto' | Dtype {
+  const [dtype, name] = fromEnvironment(value, 'dtype', 'METAVOICE_DTYPE', environment);
+  if (dtype === undefined) return defaults.load.dtype;
+  requireOneOf(dtype, ['auto', 'float32', 'float16', 'bfloat16'], name);
+  return dtype as 'auto' | Dtype;
+}
+
+/** The value and the name under which a refusal speaks of it. */
+function fromEnvironment(
+  value: unknown,
+  option: string,
+  variable: string,
+  environment: NodeJS.ProcessEnv,
+): [unknown, string] {
+  if (value !== undefined) return [value, option];
+  return [environment[variable] || undefined, variable];
+}
+
+function resolveSampling(value: unknown): ResolvedSpeakOptions['sampling'] {
+  const sampling = copyOptions(value, 'sampling', samplingKeys);
+  const { temperature, topP, constrain } = defaults.sampling;
+  return {
+    temperature: numberOf(sampling.temperature, 'sampling.temperature', 0, Infinity, temperature),
+    topP: numberOf(sampling.topP, 'sampling.topP', 0, 1, topP),
+    topK:
+      sampling.topK === undefined ? 0 : integerOf(sampling.topK, 'sampling.topK', 1, Number.MAX_SAFE_INTEGER),
+    guidance: resolveGuidance(sampling.guidance),
+    constrain: booleanOf(sampling.constrain, 'sampling.constrain', constrain),
+  };
+}
+
+function resolveGuidance(value: unknown): { speaker: number; prompt: number } {
+  const { speaker, prompt } = defaults.guidance;
+  if (value === undefined) return { speaker, prompt };
+  if (typeof value === 'number')
+    return { speaker: numberOf(value, 'sampling.guidance', 0, Infinity, 0), prompt };
+  if (!isPlainObject(value))
+    throw expectedType('a number or { speaker, prompt }', 'sampling.guidance', value);
+  const guidance = copyOptions(value, 'sampling.guidance', ['speaker', 'prompt']);
+  return {
+    speaker: numberOf(guidance.speaker, 'sampling.guidance.speaker', 0, Infinity, speaker),
+    prompt: numberOf(guidance.prompt, 'sampling.guidance.prompt', 1, Infinity, prompt),
+  };
+}
+
+function resolveDecoder(value: unknown): 'encodec' {
+  requireOneOf(value, ['auto', 'encodec', 'diffusion'], 'decoder');
+  if (value !== 'diffusion') return 'encodec';
+  throw new MetaVoiceError(
+    'ERR_UNSUPPORTED',
+    "expected decoder 'auto' or 'encodec' but 'diffusion' was asked for: the diffusion decoder is not in this version",
+  );
+}
+
+function resolveEnhance(value: unknown): false {
+  if (value === 'auto' || value === false) return false;
+  if (value !== true) throw expectedType("'auto', true or false", 'enhance', value);
+  throw new MetaVoiceError(
+    'ERR_UNSUPPORTED',
+    "expected enhance 'auto' or false but true was asked for: the enhancer is not in this version",
+  );
+}
+
+function resolveChunkSeconds(value: unknown): { first: number; largest: number } {
+  const seconds = copyOptions(value, 'chunkSeconds', ['first', 'largest']);
+  const first = secondsOf(seconds.first, 'chunkSeconds.first') ?? defaults.chunkSeconds.first;
+  const largest =
+    secondsOf(seconds.largest, 'chunkSeconds.largest') ?? Math.max(first, defaults.chunkSeconds.largest);
+  if (largest < first)
+    throw expectedRange(`at least chunkSeconds.first (${first})`, 'chunkSeconds.largest', largest);
+  return { first, largest };
+}
+
+function resolveLogger(value: unknown): Logger {
+  if (value === undefined) return {};
+  if (typeof value !== 'object' || value === null)
+    throw expectedType('an object with the methods debug, info and warn', 'logger', value);
+  for (const level of ['debug', 'info', 'warn'] as const) {
+    const method = (value as Logger)[level];
+    if (method !== undefined && !isFunction(method))
+      throw expectedType('a function', `logger.${level}`, method);
+  }
+  return value as Logger;
+}
+
+/** Judges the form of a voice, not whether its file or speaker exists. */
+export function requireVoiceSource(value: unknown, name: string): VoiceSource {
+  const what = 'a Voice, a path, { file }, { samples, sampleRate } or { speaker }';
+  if (isString(value)) return nonEmpty(value, name, what);
+  if (typeof value !== 'object' || value === null) throw expectedType(what, name, value);
+  if ('embedding' in value) {
+    if (value.embedding instanceof Float32Array) return value as VoiceSource;
+    throw expectedType('a Float32Array', `${name}.embedding`, value.embedding);
+  }
+  if (!isPlainObject(value)) throw expectedType(what, name, value);
+  const source = copyOptions(value, name, ['file', 'samples', 'sampleRate', 'speaker']);
+  const forms = ['file', 'samples', 'speaker'].filter((key) => source[key] !== undefined);
+  if (forms.length !== 1) throw expectedType(what, name, value);
+  if (source.sampleRate !== undefined && source.samples === undefined) throw expectedType(what, name, value);
+  if (source.file !== undefined) return { file: nonEmpty(source.file, `${name}.file`, 'a path') };
+  if (source.speaker !== undefined) return { speaker: nonEmpty(source.speaker, `${name}.speaker`, 'a name') };
+  if (!(source.samples instanceof Float32Array))
+    throw expectedType('a Float32Array', `${name}.samples`, source.samples);
+  return { samples: source.samples, sampleRate: requireSampleRate(source.sampleRate, `${name}.sampleRate`) };
+}
+
+/** A sample rate in Hz that can be resampled from. */
+export function requireSampleRate(value: unknown, name: string): number {
+  return integerOf(value, name, 1000, 768_000);
+}
+
+/** Refuses what no `text` can be, before the text itself is judged. */
+export function requireText(value: unknown): string {
+  if (!isString(value)) throw expectedType('a string', 'text', value);
+  return value;
+}
+
+const samplingPlaces = Object.fromEntries(
+  samplingKeys.map((key) => [key, `it is \`sampling.${key}\``]),
+) as Record<string, string>;
+const placesForBoth = { ...samplingPlaces, text: 'the text is the first argument' };
+const placesForSpeak: Record<string, string> = {
+  ...placesForBoth,
+  ...Object.fromEntries(
+    loadKeys
+      .filter((key) => !(speakKeys as readonly string[]).includes(key))
+      .map((key) => [key, 'it is an option of `MetaVoice.load`']),
+  ),
+};
+const placesForLoad: Record<string, string> = Object.fromEntries(
+  [...speakKeys, ...samplingKeys]
+    .filter((key) => !(loadKeys as readonly string[]).includes(key))
+    .map((key) => [key, 'it is an option of `synthesize` and `stream`']),
+);
