@@ -52,6 +52,8 @@ export interface CopyPiece {
   shape: number[];
   /** Strides in elements; null when the tensor is contiguous. */
   strides: number[] | null;
+  /** CRC-32 that the source bytes must have (contiguous tensors only); not checked when absent. */
+  crc32?: number;
 }
 
 export interface CopyJob {
@@ -74,6 +76,8 @@ export interface Door {
   cudaFacts(): CudaFacts | null;
   /** Casts tensors from file to file on a thread of its own, in small buffers. `onProgress` gets bytes written so far. */
   copyTensors(job: CopyJob, onProgress?: (bytes: number) => void): RunningCopy;
+  /** Opens the libraries by absolute path, in order and globally visible, beside the event loop. Rejects with ERR_RUNTIME_NOT_FOUND. */
+  openLibraries(libraries: string[]): Promise<void>;
   /** Opens the libraries by absolute path, in order and globally visible, then the engine. Throws ERR_RUNTIME_NOT_FOUND with the loader's words. */
   openEngine(libraries: string[], engine: string): Engine;
 }
