@@ -14,12 +14,15 @@ import { availableParallelism, freemem } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Complaint, program, root, run, say } from './log.mjs';
 import { findLibtorch } from './libtorch.mjs';
+import { Complaint, program, root, run, say } from './log.mjs';
 
 const buildFolder = join(root, 'build-cmake');
 const engineFile = process.platform === 'darwin' ? 'libmetavoice.dylib' : 'libmetavoice.so';
-export const testsFile = join(buildFolder, process.platform === 'win32' ? 'metavoice_tests.exe' : 'metavoice_tests');
+export const testsFile = join(
+  buildFolder,
+  process.platform === 'win32' ? 'metavoice_tests.exe' : 'metavoice_tests',
+);
 
 /**
  * @param {{ libtorch?: string, tests?: boolean, out?: string, arch?: string, force?: boolean }} [options]
@@ -32,9 +35,17 @@ export async function build(options = {}) {
     METAVOICE_LIBTORCH: libtorch.directory,
     METAVOICE_TESTS: (await exists(join(root, 'test', 'native'))) ? 'ON' : 'OFF',
   };
-  const stamp = await fingerprint({ settings, version: libtorch.version, arch: options.arch ?? process.arch });
+  const stamp = await fingerprint({
+    settings,
+    version: libtorch.version,
+    arch: options.arch ?? process.arch,
+  });
   const stampFile = join(buildFolder, options.tests ? 'stamp-tests.json' : 'stamp.json');
-  const products = [join(out, 'metavoice.node'), join(out, engineFile), ...(options.tests ? [testsFile] : [])];
+  const products = [
+    join(out, 'metavoice.node'),
+    join(out, engineFile),
+    ...(options.tests ? [testsFile] : []),
+  ];
   if (!options.force && (await readStamp(stampFile)) === stamp && (await allExist(products))) {
     say('native code is built already');
     return libtorch;
@@ -43,7 +54,8 @@ export async function build(options = {}) {
   say(`building native code against libtorch ${libtorch.version} (${libtorch.directory})`);
   await compile({ settings, arch: options.arch, tests: options.tests ?? false });
   await mkdir(out, { recursive: true });
-  for (const file of ['metavoice.node', engineFile]) await replace(join(buildFolder, 'Release', file), join(out, file));
+  for (const file of ['metavoice.node', engineFile])
+    await replace(join(buildFolder, 'Release', file), join(out, file));
   await writeFile(stampFile, JSON.stringify({ stamp }));
   say(`built ${relative(process.cwd(), out) || out}`);
   return libtorch;
@@ -59,7 +71,8 @@ async function compile({ settings, arch, tests }) {
   // A folder that moved is no use to CMake.
   const settingsFile = join(buildFolder, 'settings.json');
   const known = await readFile(settingsFile, 'utf8').catch(() => null);
-  if (known !== null && JSON.parse(known).root !== root) await rm(buildFolder, { recursive: true, force: true });
+  if (known !== null && JSON.parse(known).root !== root)
+    await rm(buildFolder, { recursive: true, force: true });
   const tools = await buildTools();
   const defines = { ...settings, METAVOICE_NODE_INCLUDE: tools.includes.join(';') };
   const common = [
@@ -100,7 +113,9 @@ async function buildTools() {
   if (!find('cmake-js') || !find('node-addon-api')) await fetchTools();
   const cmakeJs = /** @type {string} */ (find('cmake-js'));
   const addonApi = /** @type {string} */ (find('node-addon-api'));
-  const nodeApi = dirname(createRequire(join(cmakeJs, 'package.json')).resolve('node-api-headers/package.json'));
+  const nodeApi = dirname(
+    createRequire(join(cmakeJs, 'package.json')).resolve('node-api-headers/package.json'),
+  );
   return { cmakeJs: join(cmakeJs, 'bin', 'cmake-js'), includes: [join(nodeApi, 'include'), addonApi] };
 }
 
@@ -111,7 +126,11 @@ async function fetchTools() {
   say(`fetching the build tools ${wanted.join(' and ')}`);
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'package.json'), '{"private":true}');
-  await run('npm', ['install', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund', ...wanted], { cwd: folder });
+  await run(
+    'npm',
+    ['install', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund', ...wanted],
+    { cwd: folder },
+  );
 }
 
 /** Everything that decides the binaries: sizes and times of the sources, and the settings. @param {object} facts */

@@ -102,7 +102,8 @@ export async function resolveLibtorch(search = {}) {
 export const explainRefusals = (refused) =>
   refused
     .map(
-      ({ source, directory, reason }) => `  ${source}${directory === null ? '' : ` (${directory})`}: ${reason}`,
+      ({ source, directory, reason }) =>
+        `  ${source}${directory === null ? '' : ` (${directory})`}: ${reason}`,
     )
     .join('\n');
 
@@ -200,7 +201,9 @@ print(json.dumps(list(spec.submodule_search_locations or []) if spec else []))
  * @returns {Promise<{ source: string, directory: string | null, reason: string }[]>}
  */
 async function askPythons(env) {
-  const commands = [...new Set([env.PYTHON, 'python3', 'python'])].filter((name) => name !== undefined && name !== '');
+  const commands = [...new Set([env.PYTHON, 'python3', 'python'])].filter(
+    (name) => name !== undefined && name !== '',
+  );
   const answers = await Promise.all(
     commands.map(async (command) => {
       const source = String(command);
@@ -237,7 +240,10 @@ function run(command, commandArguments, env, timeout) {
           settle({ output: null, reason: 'is not installed' });
         else if (error.killed) settle({ output: null, reason: `gave no answer within ${timeout / 1000} s` });
         else
-          settle({ output: null, reason: stderr.trim().split('\n').pop() || `ended with code ${error.code}` });
+          settle({
+            output: null,
+            reason: stderr.trim().split('\n').pop() || `ended with code ${error.code}`,
+          });
       },
     );
   });
@@ -262,14 +268,18 @@ async function managedCopies(env, version, cudaVariant) {
     const parts = name.match(/^(\d+\.\d+\.\d+)-(cpu|cu\d+)$/);
     return parts ? [{ name, version: parts[1], variant: parts[2] }] : [];
   });
-  if (copies.length === 0) return [{ source: 'managed copy', directory: null, reason: `there is none in ${folder}` }];
+  if (copies.length === 0)
+    return [{ source: 'managed copy', directory: null, reason: `there is none in ${folder}` }];
   /** @param {(typeof copies)[number]} copy */
   const rank = (copy) =>
-    (copy.version === version ? 0 : 4) +
-    (copy.variant === cudaVariant ? 0 : copy.variant === 'cpu' ? 1 : 2);
+    (copy.version === version ? 0 : 4) + (copy.variant === cudaVariant ? 0 : copy.variant === 'cpu' ? 1 : 2);
   return copies
     .sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name))
-    .map(({ name, variant }) => ({ source: `managed copy ${variant}`, directory: join(folder, name, 'torch'), reason: '' }));
+    .map(({ name, variant }) => ({
+      source: `managed copy ${variant}`,
+      directory: join(folder, name, 'torch'),
+      reason: '',
+    }));
 }
 
 // ------------------------------------------------------------------------------------------ files
