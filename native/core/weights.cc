@@ -1,0 +1,91 @@
+#include "core/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <sstream>
+
+#include "core/error.h"
+
+namespace metavoice::core {
+
+namespace {
+
+std::string describe(const std::vector<int64_t>& shape) {
+  std::ostringstream out;
+  out << '[';
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) out << ", ";
+    if (shape[i] == Weights::any) out << "any";
+    else out << shape[i];
+  }
+  out << ']';
+  return out.str();
+}
+
+bool fits(const std::vector<int64_t>& found, const std::vector<int64_t>& expected) {
+  if (found.size() != expected.size()) return false;
+  for (size_t i = 0; i < found.size(); ++i)
+    if (expected[i] != Weights::any && found[i] != expected[i]) return false;
+  return true;
+}
+
+}  // namespace
+
+Weights Weights::open(const std::string& path, Placement placement) {
+  auto shared = std::make_shared<Shared>();
+  shared->file = Safetensors::open(path);
+  return Weights(std::move(shared), "", placement);
+}
+
+Weights Weights::scope(const std::string& name) const { return Weights(shared_, prefix_ + name + ".", placement_); }
+
+bool Weights::has(const std::string& name) const { return shared_->file.tensors.contains(prefix_ + name); }
+
+size_t Weights::bytes_used() const { return shared_->bytes; }
+
+const StoredTensor& Weights::find(const std::string& path, const std::vector<int64_t>& shape) const {
+  const std::string& file = shared_->file.file->path();
+  const auto found = shared_->file.tensors.find(path);
+  if (found == shared_->file.tensors.end())
+    throw Error("ERR_CHECKPOINT", file + " has no tensor " + path + "; convert the model again",
+                {{"file", file}, {"tensor", path}, {"expected", describe(shape)}});
+  if (!fits(found->second.shape, shape))
+    throw Error("ERR_CHECKPOINT",
+                "expected tensor " + path + " of " + file + " to be " + describe(shape) + " but found " +
+                    describe(found->second.shape),
+                {{"file", file}, {"tensor", path}, {"expected", describe(shape)}, {"found", describe(found->second.shape)}});
+  return found->second;
+}
+
+at::Tensor Weights::tensor(const std::string& name, const std::vector<int64_t>& shape) const {
+  return tensor(name, shape, placement_.dtype);
+}
+
+at::Tensor Weights::tensor(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+  const std::string path = prefix_ + name;
+  const StoredTensor& stored = find(path, shape);
+  const auto file = shared_->file.file;
+  file->populate(stored.offset, stored.bytes);
+  auto* data = const_cast<std::byte*>(file->data() + stored.offset);
+  at::Tensor mapped = at::from_blob(
+      data, stored.shape, [file](void*) {}, at::TensorOptions().dtype(stored.dtype));
+  if (shared_->used.insert(path).second) shared_->bytes += mapped.numel() * c10::elementSize(dtype);
+  // Kernels rely on aligned elements; a file of ours is aligned to 64 bytes, a foreign one may not be.
+  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(stored.dtype) != 0) mapped = mapped.clone();
+  return mapped.to(placement_.device, dtype);
+}
+
+at::Tensor Weights::optional(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+  return has(name) ? tensor(name, shape, dtype) : at::Tensor();
+}
+
+void Weights::require_all_used() const {
+  for (const auto& [name, stored] : shared_->file.tensors) {
+    if (shared_->used.contains(name)) continue;
+    const std::string& file = shared_->file.file->path();
+    throw Error("ERR_CHECKPOINT", file + " holds the tensor " + name + " that no network of ours asks for",
+                {{"file", file}, {"tensor", name}, {"found", describe(stored.shape)}});
+  }
+}
+
+}  // namespace metavoice::core

@@ -1,0 +1,63 @@
+// Named scopes over a mapped safetensors file: scope("layers.3"), then tensor("attention.qkv.weight", {rows, columns}).
+// The object tree of the networks is the tree of names; every shape is checked in one place, and names that nobody
+// asked for are reported, so a wrong checkpoint is caught both ways.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/safetensors.h"
+
+namespace metavoice::core {
+
+// Where a network lives, and the dtype of its matrices.
+struct Placement {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+};
+
+class Weights {
+ public:
+  // `any` in an expected shape accepts every size.
+  static constexpr int64_t any = -1;
+
+  static Weights open(const std::string& path, Placement placement);
+
+  Weights scope(const std::string& name) const;
+  bool has(const std::string& name) const;
+
+  // In the placement's dtype. On the CPU, in the stored dtype, it is the mapped file itself.
+  at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const;
+  // In a dtype of its own, for what is always float32.
+  at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
+  // Undefined where the name is absent.
+  at::Tensor optional(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
+
+  const Placement& placement() const { return placement_; }
+  size_t bytes_used() const;
+
+  // Throws when the file holds tensors that no network asked for.
+  void require_all_used() const;
+
+ private:
+  struct Shared {
+    Safetensors file;
+    std::set<std::string> used;
+    size_t bytes = 0;
+  };
+
+  Weights(std::shared_ptr<Shared> shared, std::string prefix, Placement placement)
+      : shared_(std::move(shared)), prefix_(std::move(prefix)), placement_(placement) {}
+
+  const StoredTensor& find(const std::string& path, const std::vector<int64_t>& shape) const;
+
+  std::shared_ptr<Shared> shared_;
+  std::string prefix_;
+  Placement placement_;
+};
+
+}  // namespace metavoice::core

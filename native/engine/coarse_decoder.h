@@ -1,0 +1,62 @@
+// Speaks one text with the first stage: a prompt, then ids one by one, sorted into the two coarse codebooks.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/random.h"
+#include "layers/kv_cache.h"
+#include "models/first_stage.h"
+#include "ops/sampling.h"
+
+namespace metavoice::engine {
+
+struct CoarseRequest {
+  std::vector<int64_t> text;  // ids, end of text included
+  at::Tensor speaker;         // [speaker width]
+  ops::Guidance guidance;
+  ops::SamplingSettings sampling;
+  bool constrain = true;
+  core::RandomKey random;
+  int64_t maximum_frames = 0;
+};
+
+class CoarseDecoder {
+ public:
+  CoarseDecoder(const models::FirstStage& model, const CoarseRequest& request);
+
+  // The prompt, and the first id.
+  void prefill();
+  // One more id. Only while not ended.
+  void step();
+
+  bool started() const { return cache_.length() > 0; }
+  // No more ids: the model said so (`stopped`), or the window or the asked length is full.
+  bool ended() const { return stopped_ || steps_ >= budget_; }
+  bool stopped() const { return stopped_; }
+  int64_t steps() const { return steps_; }
+
+  // Frames of which both codes are there.
+  int64_t frames() const;
+  // Codes [2, last - first] int64 of a range of frames.
+  at::Tensor codes(int64_t first, int64_t last) const;
+
+ private:
+  void take(const at::Tensor& logits);  // [rows, vocabulary]
+
+  const models::FirstStage& model_;
+  CoarseRequest request_;
+  int64_t rows_;
+  int64_t budget_;  // ids that may be drawn
+  layers::KvCache cache_;
+  at::Tensor conditioning_;  // [rows, 1, width]
+  int64_t last_id_ = -1;
+  int64_t steps_ = 0;
+  bool stopped_ = false;
+  std::array<std::vector<int64_t>, 2> codebooks_;
+};
+
+}  // namespace metavoice::engine

@@ -1,0 +1,39 @@
+// Completes the codes of an utterance with the second stage. The stage is not causal: what it says of a frame depends on
+// the frames behind it, so the rule of when it runs, and on what, is part of the result (docs/streaming.md).
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "core/random.h"
+#include "models/second_stage.h"
+
+namespace metavoice::engine {
+
+class FineDecoder {
+ public:
+  FineDecoder(const models::SecondStage& model, const std::vector<int64_t>& text, at::Tensor speaker, core::RandomKey random);
+
+  // Frames that fit the window beside the text and one column of padding.
+  int64_t window_frames() const;
+  // Frames of one whole pass in the reference's form, where padding may fall off the end.
+  int64_t whole_frames() const;
+
+  // coarse [2, n] holds the frames up to the end of what may be seen; draws frames [first, last) of them.
+  // Sees at most the last `window_frames()` frames. -> [codebooks, last - first] int64, coarse rows included.
+  at::Tensor run(const at::Tensor& coarse, int64_t first, int64_t last) const;
+  // One pass over the first `whole_frames()` frames. -> [codebooks, min(n, whole_frames())]
+  at::Tensor run_whole(const at::Tensor& coarse) const;
+
+ private:
+  at::Tensor draw(const at::Tensor& hidden, const at::Tensor& coarse, int64_t column, int64_t frame) const;
+
+  const models::SecondStage& model_;
+  at::Tensor text_;  // [T] int64
+  at::Tensor speaker_;
+  core::RandomKey random_;
+};
+
+}  // namespace metavoice::engine

@@ -1,0 +1,108 @@
+#include "engine/scheduler.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+
+namespace metavoice::engine {
+
+Scheduler::Scheduler(int64_t batch_size)
+    : batch_size_(static_cast<size_t>(std::max<int64_t>(1, batch_size))), thread_([this] { run(); }) {}
+
+Scheduler::~Scheduler() { stop(); }
+
+bool Scheduler::post(std::function<void()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    jobs_.push_back(std::move(job));
+  }
+  changed_.notify_one();
+  return true;
+}
+
+bool Scheduler::add(std::shared_ptr<Utterance> utterance) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    waiting_.push_back(std::move(utterance));
+  }
+  changed_.notify_one();
+  return true;
+}
+
+void Scheduler::wake() {
+  // Passing through the lock orders the wake after the change that the thread must see.
+  { const std::lock_guard lock(mutex_); }
+  changed_.notify_one();
+}
+
+void Scheduler::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const auto& utterance : active_) utterance->cancel();
+  }
+  changed_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Scheduler::run() {
+  const c10::InferenceMode inference;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    retire_finished();
+    if (!jobs_.empty()) {
+      std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+      job = nullptr;  // what it holds goes before the lock comes back
+      lock.lock();
+      continue;
+    }
+    admit_waiting();
+    if (const auto utterance = next_in_turn()) {
+      lock.unlock();
+      utterance->advance();
+      lock.lock();
+      continue;
+    }
+    changed_.wait(lock);
+  }
+  for (const auto& utterance : active_) utterance->release();
+  active_.clear();
+  waiting_.clear();
+  jobs_.clear();
+}
+
+void Scheduler::retire_finished() {
+  std::erase_if(active_, [](const std::shared_ptr<Utterance>& utterance) {
+    const bool finished = utterance->finished();
+    if (finished) utterance->release();
+    return finished;
+  });
+  std::erase_if(waiting_, [](const std::shared_ptr<Utterance>& utterance) { return utterance->finished(); });
+}
+
+void Scheduler::admit_waiting() {
+  const auto resting = [this] {
+    return std::none_of(active_.begin(), active_.end(), [](const auto& utterance) { return utterance->wants_work(); });
+  };
+  while (!waiting_.empty() && (active_.size() < batch_size_ || resting())) {
+    active_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+std::shared_ptr<Utterance> Scheduler::next_in_turn() {
+  for (size_t i = 0; i < active_.size(); ++i) {
+    std::shared_ptr<Utterance> utterance = std::move(active_.front());
+    active_.pop_front();
+    active_.push_back(utterance);
+    if (utterance->wants_work()) return utterance;
+  }
+  return nullptr;
+}
+
+}  // namespace metavoice::engine

@@ -1,0 +1,47 @@
+// The engine thread: it owns the device and everything that computes runs on it. Utterances share it launch by launch,
+// in turn; one whose chunks nobody takes rests. Jobs (a voice, a stage on its own) run between launches, in order.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "engine/utterance.h"
+
+namespace metavoice::engine {
+
+class Scheduler {
+ public:
+  // `batch_size` utterances hold a cache; the others wait in order. One more is let in only when all of these rest,
+  // so that readers who pause can't block the others.
+  explicit Scheduler(int64_t batch_size);
+  ~Scheduler();
+
+  // Jobs must not throw. After stop() they are dropped and false comes back.
+  bool post(std::function<void()> job);
+  bool add(std::shared_ptr<Utterance> utterance);
+  // A reader took a chunk, or cancelled.
+  void wake();
+  // Ends the thread after the launch in flight, dropping what waits. Idempotent; not from the engine thread.
+  void stop();
+
+ private:
+  void run();
+  void retire_finished();
+  void admit_waiting();
+  std::shared_ptr<Utterance> next_in_turn();
+
+  const size_t batch_size_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> jobs_;
+  std::deque<std::shared_ptr<Utterance>> waiting_;
+  std::deque<std::shared_ptr<Utterance>> active_;  // in turn
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace metavoice::engine

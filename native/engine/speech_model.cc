@@ -1,0 +1,80 @@
+#include "engine/speech_model.h"
+
+#include <ATen/Context.h>
+
+#include "core/error.h"
+
+namespace metavoice::engine {
+
+namespace {
+
+template <class T>
+const T& require_part(const std::optional<T>& part, const char* name) {
+  if (!part)
+    throw core::Error("ERR_MODEL_NOT_FOUND", std::string("this model has no ") + name + "; convert a folder that holds its file",
+                      {{"part", name}});
+  return *part;
+}
+
+at::Device parse_device(const std::string& name) {
+  const at::Device device(name);
+  if (device.is_cuda() && !at::hasCUDA())
+    throw core::Error("ERR_CUDA_UNAVAILABLE", "the device " + name + " was asked for but this libtorch sees no CUDA device");
+  return device;
+}
+
+}  // namespace
+
+SpeechModel::SpeechModel(const ModelDescription& description) : device_(parse_device(description.device)) {
+  if (description.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  if (const auto& part = description.first_stage) {
+    const core::Weights weights = open(part->file, description.dtype);
+    first_stage_.emplace(weights, part->config);
+    weight_bytes_ += weights.bytes_used();
+  }
+  if (const auto& part = description.second_stage) {
+    const core::Weights weights = open(part->file, description.dtype);
+    second_stage_.emplace(weights, part->config);
+    weight_bytes_ += weights.bytes_used();
+  }
+  if (const auto& part = description.speaker_encoder) {
+    const core::Weights weights = open(part->file, at::kFloat);
+    speaker_encoder_.emplace(weights);
+    weight_bytes_ += weights.bytes_used();
+  }
+  if (const auto& part = description.codec) {
+    const core::Weights weights = open(part->file, at::kFloat);
+    codec_.emplace(weights, part->config);
+    weight_bytes_ += weights.bytes_used();
+  }
+  check_agreement();
+}
+
+core::Weights SpeechModel::open(const std::string& file, at::ScalarType dtype) const {
+  return core::Weights::open(file, {device_, dtype});
+}
+
+// Parts of different models must not be mixed up silently.
+void SpeechModel::check_agreement() const {
+  const auto expect = [](int64_t first, int64_t second, const char* what) {
+    if (first != second)
+      throw core::Error("ERR_CHECKPOINT", std::string("the parts of this model disagree about ") + what + ": " +
+                                              std::to_string(first) + " and " + std::to_string(second));
+  };
+  if (first_stage_ && second_stage_) {
+    expect(first_stage_->config().codebook_size, second_stage_->config().codebook_size, "the codes of a codebook");
+    if (first_stage_->speaker_width() > 0 && second_stage_->speaker_width() > 0)
+      expect(first_stage_->speaker_width(), second_stage_->speaker_width(), "the width of the speaker embedding");
+  }
+  if (first_stage_ && speaker_encoder_ && first_stage_->speaker_width() > 0)
+    expect(first_stage_->speaker_width(), speaker_encoder_->width(), "the width of the speaker embedding");
+  if (first_stage_ && codec_) expect(first_stage_->config().codebook_size, codec_->codebook_size(), "the codes of a codebook");
+  if (second_stage_ && codec_) expect(2 + second_stage_->predicted(), codec_->codebooks(), "the number of codebooks");
+}
+
+const models::FirstStage& SpeechModel::first_stage() const { return require_part(first_stage_, "first stage"); }
+const models::SecondStage& SpeechModel::second_stage() const { return require_part(second_stage_, "second stage"); }
+const models::SpeakerEncoder& SpeechModel::speaker_encoder() const { return require_part(speaker_encoder_, "speaker encoder"); }
+const models::encodec::Encodec& SpeechModel::codec() const { return require_part(codec_, "codec"); }
+
+}  // namespace metavoice::engine

@@ -1,0 +1,64 @@
+// All networks of one model on one device: immutable once loaded, shared by everything that speaks with it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/weights.h"
+#include "models/encodec/encodec.h"
+#include "models/first_stage.h"
+#include "models/second_stage.h"
+#include "models/speaker_encoder.h"
+
+namespace metavoice::engine {
+
+template <class Config>
+struct Part {
+  std::string file;
+  Config config;
+};
+
+struct NoConfig {};
+
+struct ModelDescription {
+  std::string device = "cpu";
+  at::ScalarType dtype = at::kFloat;  // of the two language models; the rest is always float32
+  std::optional<Part<models::FirstStageConfig>> first_stage;
+  std::optional<Part<models::SecondStageConfig>> second_stage;
+  std::optional<Part<NoConfig>> speaker_encoder;
+  std::optional<Part<models::encodec::EncodecConfig>> codec;
+  int64_t batch_size = 1;
+  bool deterministic = false;
+};
+
+class SpeechModel {
+ public:
+  explicit SpeechModel(const ModelDescription& description);
+
+  at::Device device() const { return device_; }
+  size_t weight_bytes() const { return weight_bytes_; }
+
+  // Absent parts are refused when used.
+  const models::FirstStage& first_stage() const;
+  const models::SecondStage& second_stage() const;
+  const models::SpeakerEncoder& speaker_encoder() const;
+  const models::encodec::Encodec& codec() const;
+
+  bool has_first_stage() const { return first_stage_.has_value(); }
+  bool has_second_stage() const { return second_stage_.has_value(); }
+  bool has_speaker_encoder() const { return speaker_encoder_.has_value(); }
+  bool has_codec() const { return codec_.has_value(); }
+
+ private:
+  core::Weights open(const std::string& file, at::ScalarType dtype) const;
+  void check_agreement() const;
+
+  at::Device device_;
+  size_t weight_bytes_ = 0;
+  std::optional<models::FirstStage> first_stage_;
+  std::optional<models::SecondStage> second_stage_;
+  std::optional<models::SpeakerEncoder> speaker_encoder_;
+  std::optional<models::encodec::Encodec> codec_;
+};
+
+}  // namespace metavoice::engine

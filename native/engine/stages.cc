@@ -1,0 +1,87 @@
+#include "engine/stages.h"
+
+#include <numeric>
+
+#include "core/error.h"
+#include "ops/mel.h"
+#include "ops/resample.h"
+#include "ops/sampling.h"
+
+namespace metavoice::engine {
+
+namespace {
+
+constexpr int64_t kGuidanceRows = 2;
+
+at::Tensor on_host(const at::Tensor& tensor) { return tensor.to(at::kCPU).contiguous(); }
+
+}  // namespace
+
+at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker) {
+  const models::FirstStage& stage = model.first_stage();
+  layers::KvCache cache = stage.make_cache(kGuidanceRows, ids.size(0));
+  return on_host(stage.forward_all(stage.branches(ids, kGuidanceRows), stage.conditioning(speaker, kGuidanceRows), cache));
+}
+
+std::vector<int32_t> first_stage_greedy(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker,
+                                        float guidance, int64_t steps) {
+  const models::FirstStage& stage = model.first_stage();
+  const ops::Guidance settings{guidance, 1.0F};
+  const at::Tensor conditioning = stage.conditioning(speaker, kGuidanceRows);
+  steps = std::min(steps, stage.window() - ids.size(0));
+  layers::KvCache cache = stage.make_cache(kGuidanceRows, ids.size(0) + steps);
+  at::Tensor next = stage.branches(ids, kGuidanceRows);
+  std::vector<int32_t> result;
+  while (static_cast<int64_t>(result.size()) < steps) {
+    const at::Tensor logits = on_host(stage.forward(next, conditioning, cache));
+    const std::vector<float> guided = ops::guide(logits.data_ptr<float>(), logits.size(1), settings);
+    const int64_t id = ops::arg_max(guided.data(), logits.size(1));
+    result.push_back(static_cast<int32_t>(id));
+    if (id == stage.config().end_of_audio) break;
+    next = at::full({kGuidanceRows, 1}, id, next.options());
+  }
+  return result;
+}
+
+at::Tensor second_stage_logits(const SpeechModel& model, const at::Tensor& text, const at::Tensor& codes,
+                               const at::Tensor& speaker) {
+  const models::SecondStage& stage = model.second_stage();
+  const int64_t frames = codes.size(1);
+  core::require(text.size(0) + frames <= stage.window(), "text and codes inside the window of the second stage");
+  const at::Tensor hidden = stage.forward(stage.input(text, codes), speaker);
+  return on_host(stage.logits(hidden, text.size(0), frames));
+}
+
+EmbeddedSpeaker embed_speaker(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {
+  const at::Tensor narrow = ops::resample(samples, sample_rate, models::SpeakerEncoder::sample_rate);
+  const auto [start, end] = ops::trim_silence(narrow, models::SpeakerEncoder::trim_decibels);
+  if (start >= end)
+    throw core::Error("ERR_REFERENCE_AUDIO", "expected speech in the reference recording but found silence: 0 s of " +
+                                                 std::to_string(static_cast<double>(samples.size(0)) / static_cast<double>(sample_rate)) + " s");
+  const at::Tensor speech = narrow.narrow(0, start, end - start).contiguous();
+  return {on_host(model.speaker_encoder().embed(speech)), start, end, narrow.size(0)};
+}
+
+at::Tensor encode(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {
+  core::require(samples.size(0) > 0, "samples to encode");
+  const models::encodec::Encodec& codec = model.codec();
+  return on_host(codec.encode(ops::resample(samples, sample_rate, codec.sample_rate())));
+}
+
+at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::vector<int64_t>& pieces) {
+  models::encodec::DecoderState state;
+  const models::encodec::Encodec& codec = model.codec();
+  if (pieces.empty()) return on_host(codec.decode(codes, state));
+  const int64_t sum = std::accumulate(pieces.begin(), pieces.end(), int64_t{0});
+  core::require(sum == codes.size(1), "pieces that add up to the frames");
+  core::require(pieces[0] >= codec.first_frames() || pieces[0] == sum, "a first piece as long as the codec's first kernel");
+  std::vector<at::Tensor> result;
+  int64_t first = 0;
+  for (const int64_t frames : pieces) {
+    result.push_back(codec.decode(codes.narrow(1, first, frames), state));
+    first += frames;
+  }
+  return on_host(at::cat(result));
+}
+
+}  // namespace metavoice::engine

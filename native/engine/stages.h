@@ -1,0 +1,39 @@
+// Each stage on its own, whole: for research, tests and tools (`metavoice/stages`). Results lie on the host.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "engine/speech_model.h"
+
+namespace metavoice::engine {
+
+// [2, T, vocabulary] float32: row 0 with the speaker, row 1 without.
+at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker);
+
+// Ids by unmasked arg-max through the cache; includes and stops at end of audio.
+std::vector<int32_t> first_stage_greedy(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker,
+                                        float guidance, int64_t steps);
+
+// One whole pass on text [T] and codes [2, frames]: the audio columns [predicted, frames, codebook size + 1] float32.
+at::Tensor second_stage_logits(const SpeechModel& model, const at::Tensor& text, const at::Tensor& codes,
+                               const at::Tensor& speaker);
+
+struct EmbeddedSpeaker {
+  at::Tensor embedding;  // [width] float32
+  int64_t trim_start;    // in samples at 16 kHz
+  int64_t trim_end;
+  int64_t samples;  // at 16 kHz, before the trim
+};
+EmbeddedSpeaker embed_speaker(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate);
+
+// samples [n] -> codes [codebooks, frames] int64
+at::Tensor encode(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate);
+
+// codes [codebooks, frames] int64 -> samples [frames * hop]; in pieces of so many frames with carried state, if given.
+at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::vector<int64_t>& pieces);
+
+}  // namespace metavoice::engine

@@ -1,0 +1,168 @@
+#include "engine/utterance.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+
+namespace metavoice::engine {
+
+namespace {
+
+constexpr int kStepsPerLaunch = 8;
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total), start_(std::chrono::steady_clock::now()) {}
+  ~Stopwatch() { total_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace
+
+struct Utterance::Work {
+  Work(const SpeechModel& speech_model, const UtteranceRequest& wanted)
+      : model(speech_model),
+        request(wanted),
+        coarse(model.first_stage(), request.coarse),
+        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random) {
+    const models::FirstStageConfig& first = model.first_stage().config();
+    const auto is_text = [&](int64_t id) { return id > first.end_of_audio && id <= first.end_of_text; };
+    core::require(std::all_of(request.coarse.text.begin(), request.coarse.text.end(), is_text), "text ids of the first stage");
+    const std::vector<int64_t>& ends = request.chunk_ends;
+    core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && std::is_sorted(ends.begin(), ends.end()),
+                  "chunks that grow and begin with as many frames as the codec's first piece needs");
+  }
+
+  int64_t chunk_end(size_t index) const {
+    const std::vector<int64_t>& ends = request.chunk_ends;
+    if (index < ends.size()) return ends[index];
+    const int64_t length = ends.size() > 1 ? ends.back() - ends[ends.size() - 2] : ends.back();
+    return ends.back() + static_cast<int64_t>(index - ends.size() + 1) * length;
+  }
+
+  bool chunk_ready() const {
+    return coarse.ended() || (!request.whole && coarse.frames() >= chunk_end(chunks) + request.look_ahead);
+  }
+
+  // What the second stage may see for a chunk that ends at `last`: never more, however much exists.
+  at::Tensor visible(int64_t last) const { return coarse.codes(0, std::min(coarse.frames(), last + request.look_ahead)); }
+
+  at::Tensor whole_codes() const {
+    const int64_t frames = coarse.frames();
+    std::vector<at::Tensor> pieces = {fine.run_whole(coarse.codes(0, frames))};
+    const int64_t length = std::max<int64_t>(1, chunk_end(request.chunk_ends.size()) - chunk_end(request.chunk_ends.size() - 1));
+    for (int64_t first = pieces[0].size(1); first < frames; first += length) {
+      const int64_t last = std::min(first + length, frames);
+      pieces.push_back(fine.run(visible(last), first, last));
+    }
+    return at::cat(pieces, 1);
+  }
+
+  Chunk next_chunk() {
+    const int64_t frames = coarse.frames();
+    if (frames == 0)
+      throw core::Error("ERR_NO_AUDIO", "the model ended before the first frame of audio; try another seed or a longer text");
+    const int64_t last = request.whole ? frames : std::min(chunk_end(chunks), frames);
+    at::Tensor codes;
+    {
+      const Stopwatch watch(timings.second_stage);
+      codes = request.whole ? whole_codes() : fine.run(visible(last), spoken, last);
+    }
+    Chunk chunk;
+    {
+      const Stopwatch watch(timings.decoder);
+      const at::Tensor samples = model.codec().decode(codes, decoder).to(at::kCPU).contiguous();
+      chunk.samples.assign(samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
+    }
+    const at::Tensor short_codes = codes.contiguous();
+    chunk.codes.assign(short_codes.data_ptr<int64_t>(), short_codes.data_ptr<int64_t>() + short_codes.numel());
+    chunk.frames = last - spoken;
+    chunk.first_frame = spoken;
+    if (coarse.ended() && last == frames) chunk.end_reason = coarse.stopped() ? EndReason::end : EndReason::limit;
+    timings.steps = coarse.steps();
+    chunk.timings = timings;
+    spoken = last;
+    ++chunks;
+    return chunk;
+  }
+
+  const SpeechModel& model;
+  const UtteranceRequest& request;
+  CoarseDecoder coarse;
+  FineDecoder fine;
+  models::encodec::DecoderState decoder;
+  Timings timings;
+  int64_t spoken = 0;  // frames
+  size_t chunks = 0;
+};
+
+Utterance::Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest request, std::function<void()> notify)
+    : model_(std::move(model)), request_(std::move(request)), notify_(std::move(notify)) {}
+
+Utterance::~Utterance() = default;
+
+bool Utterance::finished() const {
+  const std::lock_guard lock(mutex_);
+  return done_ || cancelled();
+}
+
+bool Utterance::wants_work() const {
+  const std::lock_guard lock(mutex_);
+  return !done_ && !cancelled() && chunks_.size() < static_cast<size_t>(std::max<int64_t>(1, request_.waiting_chunks));
+}
+
+void Utterance::advance() {
+  try {
+    if (!work_) work_ = std::make_unique<Work>(*model_, request_);
+    Work& work = *work_;
+    if (!work.coarse.started()) {
+      const Stopwatch watch(work.timings.prefill);
+      work.coarse.prefill();
+    } else if (work.chunk_ready()) {
+      Chunk chunk = work.next_chunk();
+      const bool done = chunk.end_reason != EndReason::none;
+      publish(std::move(chunk), done, nullptr);
+    } else {
+      const Stopwatch watch(work.timings.first_stage);
+      for (int i = 0; i < kStepsPerLaunch && !work.chunk_ready() && !cancelled(); ++i) work.coarse.step();
+    }
+  } catch (...) {
+    publish(std::nullopt, true, std::current_exception());
+  }
+}
+
+void Utterance::release() { work_.reset(); }
+
+void Utterance::publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (chunk) chunks_.push_back(std::move(*chunk));
+    done_ = done;
+    failure_ = std::move(failure);
+  }
+  if (notify_) notify_();
+}
+
+std::optional<Utterance::Outcome> Utterance::take() {
+  const std::lock_guard lock(mutex_);
+  if (cancelled()) return Outcome{};
+  if (!chunks_.empty()) {
+    Outcome outcome{std::move(chunks_.front()), nullptr};
+    chunks_.pop_front();
+    return outcome;
+  }
+  if (done_) return Outcome{std::nullopt, failure_};
+  return std::nullopt;
+}
+
+void Utterance::cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  chunks_.clear();
+}
+
+}  // namespace metavoice::engine

@@ -1,0 +1,89 @@
+// One segment being spoken. The engine thread advances it launch by launch; any thread may take finished chunks or
+// cancel it. Bytes depend on the request alone: every stage advances in quanta counted from the utterance's start.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/coarse_decoder.h"
+#include "engine/fine_decoder.h"
+#include "engine/speech_model.h"
+
+namespace metavoice::engine {
+
+struct UtteranceRequest {
+  CoarseRequest coarse;
+  std::vector<int64_t> second_stage_text;
+  std::vector<int64_t> chunk_ends;  // in frames, growing; past the last one, chunks repeat its length
+  int64_t look_ahead = 0;           // frames that must exist past a chunk before the second stage runs on it
+  bool whole = false;               // one pass over everything, one chunk
+  int64_t waiting_chunks = 1;       // finished chunks that may wait for the reader
+};
+
+struct Timings {  // milliseconds so far
+  double prefill = 0;
+  double first_stage = 0;
+  double second_stage = 0;
+  double decoder = 0;
+  int64_t steps = 0;
+};
+
+enum class EndReason { none, end, limit };
+
+struct Chunk {
+  std::vector<float> samples;   // [frames * hop]
+  std::vector<uint16_t> codes;  // [codebooks, frames]
+  int64_t frames = 0;
+  int64_t first_frame = 0;
+  EndReason end_reason = EndReason::none;  // on the last chunk
+  Timings timings;
+};
+
+class Utterance {
+ public:
+  // `notify` is called on the engine thread whenever take() has something new.
+  Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest request, std::function<void()> notify);
+  ~Utterance();
+
+  // Engine thread.
+  bool wants_work() const;
+  bool finished() const;
+  // One launch: the prompt, or up to 8 steps, or a chunk. The first one also builds the caches.
+  void advance();
+  // Frees the caches; the engine thread calls it once the utterance is finished or cancelled.
+  void release();
+
+  // Any thread.
+  struct Outcome {
+    std::optional<Chunk> chunk;   // absent at the end
+    std::exception_ptr failure;
+  };
+  std::optional<Outcome> take();  // nothing yet: nullopt
+  void cancel();
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Work;  // what only the engine thread touches
+
+  void publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure);
+
+  std::shared_ptr<const SpeechModel> model_;
+  UtteranceRequest request_;
+  std::function<void()> notify_;
+  std::unique_ptr<Work> work_;
+  std::atomic<bool> cancelled_{false};
+
+  mutable std::mutex mutex_;
+  std::deque<Chunk> chunks_;
+  bool done_ = false;
+  std::exception_ptr failure_;
+};
+
+}  // namespace metavoice::engine

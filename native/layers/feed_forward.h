@@ -1,0 +1,34 @@
+// The position-wise network of a transformer block: SwiGLU (Shazeer 2020), or GELU with the exact error function.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "layers/linear.h"
+
+namespace metavoice::layers {
+
+enum class Activation { swiglu, gelu };
+
+struct FeedForward {
+  Activation activation;
+  Linear gate;  // [hidden, width]; SwiGLU only
+  Linear up;    // [hidden, width]
+  Linear down;  // [width, hidden]
+
+  static FeedForward load(const core::Weights& weights, Activation activation, int64_t width) {
+    FeedForward result{activation, {}, {}, {}};
+    constexpr auto any = core::Weights::any;
+    result.up = Linear::load(weights.scope("up"), any, width);
+    const int64_t hidden = result.up.weight.size(0);
+    if (activation == Activation::swiglu) result.gate = Linear::load(weights.scope("gate"), hidden, width);
+    result.down = Linear::load(weights.scope("down"), width, hidden);
+    return result;
+  }
+
+  at::Tensor forward(const at::Tensor& x) const {
+    if (activation == Activation::gelu) return down.forward(at::gelu(up.forward(x), "none"));
+    return down.forward(at::silu(gate.forward(x)).mul_(up.forward(x)));
+  }
+};
+
+}  // namespace metavoice::layers

@@ -1,0 +1,28 @@
+// Normalisation over the last axis, always in float32: RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016).
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "core/weights.h"
+
+namespace metavoice::layers {
+
+enum class NormKind { rms, layer };
+
+struct Norm {
+  NormKind kind;
+  double epsilon;
+  at::Tensor weight;  // [width]
+  at::Tensor bias;    // [width], or undefined
+
+  static Norm load(const core::Weights& weights, NormKind kind, double epsilon, int64_t width) {
+    return {kind, epsilon, weights.tensor("weight", {width}, at::kFloat), weights.optional("bias", {width}, at::kFloat)};
+  }
+
+  at::Tensor forward(const at::Tensor& x) const {
+    if (kind == NormKind::layer) return at::layer_norm(x, {weight.size(0)}, weight, bias, epsilon);
+    return at::rms_norm(x, {weight.size(0)}, weight, epsilon);
+  }
+};
+
+}  // namespace metavoice::layers

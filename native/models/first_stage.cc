@@ -1,0 +1,59 @@
+#include "models/first_stage.h"
+
+#include "core/error.h"
+
+namespace metavoice::models {
+
+FirstStage::FirstStage(const core::Weights& weights, const FirstStageConfig& config)
+    : config_(config), network_(Transformer::load(weights, config)) {
+  const int64_t entries = network_.vocabulary();
+  const bool sound = network_.tokens.size() == 1 && network_.heads.size() == 1 && network_.heads[0].size(0) == entries &&
+                     config.codebook_size > 0 && config.end_of_audio == 2 * config.codebook_size &&
+                     config.end_of_text > config.end_of_audio && config.end_of_text < entries;
+  if (!sound)
+    throw core::Error("ERR_CHECKPOINT", "expected a first stage of one table whose ids are two codebooks, end of audio and "
+                                        "text, but found " + std::to_string(entries) + " ids, end of audio " +
+                                            std::to_string(config.end_of_audio) + " and end of text " +
+                                            std::to_string(config.end_of_text));
+  weights.require_all_used();
+}
+
+layers::KvCache FirstStage::make_cache(int64_t rows, int64_t capacity) const {
+  return layers::KvCache(static_cast<int64_t>(network_.blocks.size()), rows, network_.attention_heads, capacity,
+                         network_.head_width(), at::TensorOptions().device(network_.device()).dtype(network_.dtype()));
+}
+
+at::Tensor FirstStage::branches(const at::Tensor& prompt, int64_t rows) const {
+  const at::Tensor ids = prompt.to(network_.device(), at::kLong).view({1, -1});
+  if (rows < 3) return ids.expand({rows, -1}).contiguous();
+  const at::Tensor blank = at::where(ids > config_.end_of_audio, at::scalar_tensor(config_.end_of_text, ids.options()), ids);
+  return at::cat({ids, ids, blank}, 0);
+}
+
+at::Tensor FirstStage::conditioning(const at::Tensor& speaker, int64_t rows) const {
+  if (!network_.speaker.defined()) return at::zeros({rows, 1, network_.width()}, network_.norm.weight.options());
+  at::Tensor result = network_.project_speaker(speaker).expand({rows, -1, -1}).contiguous();
+  if (rows > 1) result[1].zero_();
+  return result;
+}
+
+at::Tensor FirstStage::hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const {
+  const int64_t positions = ids.size(1);
+  core::require(cache.length() + positions <= network_.window(), "positions inside the window of the first stage");
+  at::Tensor residual = at::embedding(network_.tokens[0], ids).to(at::kFloat);
+  residual = residual + network_.positions.narrow(0, cache.length(), positions).to(at::kFloat) + conditioning;
+  for (size_t i = 0; i < network_.blocks.size(); ++i) network_.blocks[i].forward(residual, cache, static_cast<int64_t>(i));
+  cache.advance(positions);
+  return residual;
+}
+
+at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const {
+  const at::Tensor last = hidden(ids, conditioning, cache).select(1, ids.size(1) - 1);
+  return at::linear(network_.norm.forward(last), network_.heads[0]);
+}
+
+at::Tensor FirstStage::forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const {
+  return at::linear(network_.norm.forward(hidden(ids, conditioning, cache)), network_.heads[0]);
+}
+
+}  // namespace metavoice::models

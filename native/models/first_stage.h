@@ -1,0 +1,49 @@
+// FirstStage: a causal GPT over text and the first two EnCodec codebooks, flattened and interleaved (MetaVoice-1B).
+//
+// Token ids: codes of codebook 0, codes of codebook 1, end of audio, then text. The speaker's projection is added at
+// every position of the rows that have a speaker.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "layers/kv_cache.h"
+#include "models/transformer.h"
+
+namespace metavoice::models {
+
+struct FirstStageConfig : TransformerConfig {
+  int64_t codebook_size = 0;
+  int64_t end_of_audio = 0;
+  int64_t end_of_text = 0;
+};
+
+class FirstStage {
+ public:
+  FirstStage(const core::Weights& weights, const FirstStageConfig& config);
+
+  const FirstStageConfig& config() const { return config_; }
+  int64_t window() const { return network_.window(); }
+  int64_t vocabulary() const { return network_.vocabulary(); }
+  int64_t speaker_width() const { return network_.speaker_width(); }
+
+  layers::KvCache make_cache(int64_t rows, int64_t capacity) const;
+
+  // Rows of guidance over one prompt [positions]: (0) text and speaker, (1) text, (2) speaker with the text replaced
+  // by end of text. -> [rows, positions] int64 on the device.
+  at::Tensor branches(const at::Tensor& prompt, int64_t rows) const;
+  // The speaker's part of each row: [rows, 1, width] float32, zero in row 1.
+  at::Tensor conditioning(const at::Tensor& speaker, int64_t rows) const;
+
+  // ids [rows, positions] behind the cache -> logits of the last position [rows, vocabulary] float32.
+  at::Tensor forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const;
+  // The same for every position: [rows, positions, vocabulary].
+  at::Tensor forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const;
+
+ private:
+  at::Tensor hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const;
+
+  FirstStageConfig config_;
+  Transformer network_;
+};
+
+}  // namespace metavoice::models
