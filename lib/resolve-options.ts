@@ -1,6 +1,7 @@
 /** The one place that applies defaults and judges options. What leaves here is complete, of the right type and in range. */
 
 import { randomInt } from 'node:crypto';
+import { maximumRate, minimumRate } from './audio/limits.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange, expectedType, isFunction, isPlainObject, isString } from './is.js';
 import type { Dtype } from './native/contract.js';
@@ -282,7 +283,7 @@ export function requireVoiceSource(value: unknown, name: string): VoiceSource {
 
 /** A sample rate in Hz that can be resampled from. */
 export function requireSampleRate(value: unknown, name: string): number {
-  return integerOf(value, name, 1000, 768_000);
+  return integerOf(value, name, minimumRate, maximumRate);
 }
 
 /** Refuses what no `text` can be, before the text itself is judged. */

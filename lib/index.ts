@@ -1,0 +1,25 @@
+/** Text to speech with MetaVoice-1B. Start at `synthesize` or `MetaVoice.load`. */
+
+export { type Device, devices } from './device/devices.js';
+export { type ErrorCode, errorCodes, MetaVoiceError } from './errors.js';
+export { MetaVoice } from './metavoice.js';
+export type {
+  DeviceOption,
+  Dtype,
+  LoadOptions,
+  Logger,
+  OnProgress,
+  Progress,
+  Quantization,
+  SamplingOptions,
+  SpeakOptions,
+  SynthesizeOptions,
+  VoiceSource,
+} from './options.js';
+export type { ByteFormat, ByteOptions } from './stream/bytes.js';
+export type { AudioChunk, Codes } from './stream/chunks.js';
+export type { Speech, SpeechTimings } from './stream/collect.js';
+export type { NodeReadableOptions, SpeechStream } from './stream/speech-stream.js';
+export { synthesize } from './synthesize.js';
+export type { VoiceQuality } from './voice/quality.js';
+export { Voice } from './voice/voice.js';

@@ -1,0 +1,238 @@
+/** A model held open: the heart of the public API. */
+
+import { type CallSite, callSite } from './call-site.js';
+import { requirePart } from './describe-model.js';
+import { MetaVoiceError } from './errors.js';
+import { type LoadedModel, loadModel } from './load-model.js';
+import type { Dtype, UtteranceRequest } from './native/contract.js';
+import { copyOptions, signalOf } from './option-values.js';
+import type { LoadOptions, SpeakOptions, VoiceSource } from './options.js';
+import { planText, type SpokenSegment } from './plan-text.js';
+import {
+  type ResolvedLoadOptions,
+  type ResolvedSpeakOptions,
+  requireText,
+  requireVoiceSource,
+  resolveLoadOptions,
+  resolveSpeakOptions,
+} from './resolve-options.js';
+import type { SpeechPlan } from './stream/chunks.js';
+import type { Speech } from './stream/collect.js';
+import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
+import { createSpeechStream, type SpeechStream } from './stream/speech-stream.js';
+import type { Voice } from './voice/voice.js';
+import { Voices } from './voices.js';
+
+/** Finished chunks that may wait for a slow reader before the engine rests. */
+const waitingChunks = 2;
+
+/** Makes the object around a model that is loaded; users call `MetaVoice.load`. */
+export let create: (model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) => MetaVoice;
+
+/** `stream()` for options that are judged already. */
+export let speakResolved: (
+  tts: MetaVoice,
+  text: string,
+  options: ResolvedSpeakOptions,
+  site: CallSite,
+) => SpeechStream;
+
+/**
+ * A loaded model. It keeps its memory until `dispose()`.
+ *
+ * @example
+ * await using tts = await MetaVoice.load({ model: 'models/metavoice-1B' });
+ * const speech = await tts.synthesize('Hello there.', { voice: 'reference.mp3' });
+ * await speech.save('hello.wav');
+ */
+export class MetaVoice implements AsyncDisposable {
+  readonly #model: LoadedModel;
+  readonly #options: Pick<ResolvedLoadOptions, 'maxSeconds'>;
+  readonly #voices: Voices;
+  readonly #codec: { sampleRate: number; frameRate: number };
+  #disposed: Promise<void> | null = null;
+
+  private constructor(model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) {
+    const { manifest, folder, native } = model;
+    requirePart(manifest, 'firstStage', folder);
+    requirePart(manifest, 'secondStage', folder);
+    const { sampleRate, ratios } = requirePart(manifest, 'codec', folder);
+    this.#model = model;
+    this.#options = options;
+    this.#voices = new Voices(native, manifest, folder);
+    this.#codec = { sampleRate, frameRate: sampleRate / ratios.reduce((hop, ratio) => hop * ratio, 1) };
+  }
+
+  /**
+   * Loads a model. A folder of published files is converted into the cache the first time.
+   *
+   * @throws TypeError, RangeError for options; MetaVoiceError ERR_RUNTIME_NOT_FOUND, ERR_CUDA_UNAVAILABLE,
+   * ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
+   */
+  static async load(options?: LoadOptions): Promise<MetaVoice> {
+    return openMetaVoice(resolveLoadOptions(options), callSite(MetaVoice.load));
+  }
+
+  /** `cpu` or `cuda:N`. */
+  get device(): string {
+    return this.#model.policy.device;
+  }
+
+  /** Numbers of the language models. */
+  get dtype(): Dtype {
+    return this.#model.policy.dtype;
+  }
+
+  /** Why this device and dtype, in words. */
+  get reason(): string {
+    return this.#model.policy.reason;
+  }
+
+  /** Of the speech, in Hz. */
+  get sampleRate(): number {
+    return this.#codec.sampleRate;
+  }
+
+  /** Folder of the model. */
+  get model(): string {
+    return this.#model.folder;
+  }
+
+  /** Names of the speakers that ship with the model. */
+  get speakers(): readonly string[] {
+    return this.#voices.names;
+  }
+
+  /** The libtorch that computes: its version, its folder and where that was found. */
+  get libtorch(): { readonly version: string; readonly directory: string; readonly source: string } {
+    return this.#model.libtorch;
+  }
+
+  /**
+   * The voice of a recording, or of a speaker that ships with the model. A `Voice` is given back as it is.
+   *
+   * @throws MetaVoiceError ERR_REFERENCE_AUDIO, ERR_MODEL_NOT_FOUND (no speaker encoder), ERR_VOICE_REQUIRED,
+   * ERR_DISPOSED; TypeError, RangeError; the signal's own reason.
+   */
+  async voice(source: VoiceSource, options?: { signal?: AbortSignal }): Promise<Voice> {
+    const judged = requireVoiceSource(source, 'voice');
+    const signal = signalOf(copyOptions(options, 'options', ['signal']).signal);
+    signal?.throwIfAborted();
+    this.#requireOpen();
+    return this.#voices.voice(judged, signal);
+  }
+
+  /**
+   * Speaks the text and gives the whole of it.
+   *
+   * @throws as `stream`, and what fails while speaking: ERR_REFERENCE_AUDIO, ERR_NO_AUDIO, ERR_NUMERIC,
+   * ERR_OUT_OF_MEMORY, ERR_QUEUE_FULL; the signal's own reason.
+   */
+  async synthesize(text: string, options?: SpeakOptions): Promise<Speech> {
+    return this.#plan(text, resolveSpeakOptions(options), callSite(this.synthesize)).collect();
+  }
+
+  /**
+   * Speaks the text in chunks, as they are read. Text and options are judged now; nothing is computed before the first
+   * pull.
+   *
+   * @throws TypeError, RangeError for options; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG, ERR_VOICE_REQUIRED,
+   * ERR_UNSUPPORTED, ERR_DISPOSED.
+   */
+  stream(text: string, options?: SpeakOptions): SpeechStream {
+    return this.#plan(text, resolveSpeakOptions(options), callSite(this.stream));
+  }
+
+  static {
+    create = (model, options) => new MetaVoice(model, options);
+    speakResolved = (tts, text, options, site) => tts.#plan(text, options, site);
+  }
+
+  /** Stops what is being spoken and frees the memory. Idempotent; later use, and streams in flight, get ERR_DISPOSED. */
+  dispose(): Promise<void> {
+    this.#disposed ??= this.#model.native.dispose();
+    return this.#disposed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #requireOpen(): void {
+    if (!this.#disposed) return;
+    throw new MetaVoiceError('ERR_DISPOSED', 'expected an open model but it was disposed; load it again');
+  }
+
+  #plan(text: string, options: ResolvedSpeakOptions, site: CallSite): SpeechStream {
+    requireText(text);
+    this.#requireOpen();
+    const { sampleRate, frameRate } = this.#codec;
+    const firstStage = requirePart(this.#model.manifest, 'firstStage', this.#model.folder);
+    const secondStage = requirePart(this.#model.manifest, 'secondStage', this.#model.folder);
+
+    // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
+    const windowFrames = Math.ceil(firstStage.positions / 2);
+    const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
+    const ends = chunkEnds(frameRate, schedule, windowFrames);
+    const limit = Math.min(
+      firstStage.positions - 2,
+      secondStage.positions - 1 - (longestChunk(ends) + lookAhead),
+    );
+    const segments = planText(text, firstStage.tokenizer, secondStage.tokenizer, limit);
+    const maxSeconds = options.maxSeconds ?? this.#options.maxSeconds;
+
+    const plan: SpeechPlan = {
+      seed: options.seed,
+      sampleRate,
+      segments: segments.length,
+      maximumFrames: maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6)),
+      signal: options.signal,
+      onProgress: options.onProgress,
+      site,
+      requireOpen: () => this.#requireOpen(),
+      speaker: this.#voices.choose(options.voice),
+      start: (segment, speaker, maximumFrames) =>
+        this.#model.native.start(
+          requestOf(options, segments, segment, speaker, ends, Math.min(maximumFrames, windowFrames)),
+        ),
+    };
+    return createSpeechStream(plan);
+  }
+}
+
+/** The steps behind `MetaVoice.load`, for options that are judged already. */
+export async function openMetaVoice(options: ResolvedLoadOptions, site: CallSite): Promise<MetaVoice> {
+  const model = await loadModel(options, site);
+  try {
+    return create(model, options);
+  } catch (error) {
+    await model.native.dispose();
+    throw error;
+  }
+}
+
+function requestOf(
+  { seed, sampling, quality }: ResolvedSpeakOptions,
+  segments: SpokenSegment[],
+  segment: number,
+  speaker: Float32Array,
+  ends: Int32Array,
+  maximumFrames: number,
+): UtteranceRequest {
+  const { firstStageIds, secondStageIds } = segments[segment]!;
+  const { temperature, topP, topK, guidance, constrain } = sampling;
+  return {
+    firstStageIds,
+    secondStageIds,
+    speaker,
+    seed,
+    segment,
+    attempt: 0,
+    sampling: { temperature, topP, topK, guidance: { ...guidance }, constrain },
+    chunkEnds: ends,
+    lookAhead,
+    whole: quality === 'whole',
+    maximumFrames,
+    waitingChunks,
+  };
+}

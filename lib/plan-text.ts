@@ -1,0 +1,54 @@
+/** From a text to the ids that both stages read, segment by segment. */
+
+import type { TokenizerData } from './checkpoint/manifest.js';
+import { normalizeText, requireSpeakable } from './text/normalize.js';
+import { requireFits, segmentText } from './text/segment.js';
+import { Tokenizer } from './text/tokenizer.js';
+
+export interface SpokenSegment {
+  readonly text: string;
+  readonly firstStageIds: Int32Array;
+  readonly secondStageIds: Int32Array;
+}
+
+/**
+ * Segments of a text, each judged to fit.
+ *
+ * @param limit the most ids a segment may have
+ * @throws MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
+ */
+export function planText(
+  text: string,
+  firstStage: TokenizerData,
+  secondStage: TokenizerData,
+  limit: number,
+): SpokenSegment[] {
+  const first = tokenizerOf(firstStage);
+  const second = tokenizerOf(secondStage);
+  return segmentText(requireSpeakable(normalizeText(text))).map((segment) => {
+    // A text of megabytes is refused by what it needs at least, not after all of it was tokenised.
+    requireFits(Math.ceil(segment.length / first.longest) + 1, limit, segment);
+    const firstStageIds = first.tokenizer.encode(segment);
+    const secondStageIds = second.tokenizer.encode(segment);
+    requireFits(Math.max(firstStageIds.length, secondStageIds.length), limit, segment);
+    return { text: segment, firstStageIds, secondStageIds };
+  });
+}
+
+interface Ready {
+  tokenizer: Tokenizer;
+  /** Bytes of the longest token. */
+  longest: number;
+}
+
+const ready = new WeakMap<TokenizerData, Ready>();
+
+/** The tokenizer of a checkpoint, made once. */
+export function tokenizerOf(data: TokenizerData): Ready {
+  const known = ready.get(data);
+  if (known) return known;
+  const longest = data.ranks.reduce((most, rank) => Math.max(most, Buffer.byteLength(rank, 'base64')), 1);
+  const made = { tokenizer: Tokenizer.from(data), longest };
+  ready.set(data, made);
+  return made;
+}

@@ -1,0 +1,55 @@
+/** Judges of the arrays that the stages take. */
+
+import { expectedRange, expectedType, inRange, isInteger } from './is.js';
+
+/** Float32Array of `length` numbers, or of at least one. */
+export function requireFloats(value: unknown, name: string, length?: number): Float32Array {
+  if (!(value instanceof Float32Array)) throw expectedType('a Float32Array', name, value);
+  if (length === undefined ? value.length === 0 : value.length !== length)
+    throw expectedRange(
+      length === undefined ? 'at least one number' : `${length} numbers`,
+      `${name}.length`,
+      value.length,
+    );
+  return value;
+}
+
+/** Token ids within the vocabulary, at most a window of them. */
+export function requireIds(value: unknown, name: string, vocabulary: number, window: number): Int32Array {
+  if (!(value instanceof Int32Array)) throw expectedType('an Int32Array', name, value);
+  if (!inRange(value.length, 1, window))
+    throw expectedRange(`between 1 and ${window} ids`, `${name}.length`, value.length);
+  const wrong = value.findIndex((id) => !inRange(id, 0, vocabulary - 1));
+  if (wrong >= 0)
+    throw expectedRange(`an id between 0 and ${vocabulary - 1}`, `${name}[${wrong}]`, value[wrong]);
+  return value;
+}
+
+/** Codebooks of equal length with codes below `size`, as one array [codebooks, frames]. */
+export function requireCodes(codebooks: readonly unknown[], name: string, size: number): Uint16Array {
+  const frames = (codebooks[0] as Uint16Array | undefined)?.length ?? 0;
+  const flat = new Uint16Array(codebooks.length * (Number.isInteger(frames) ? frames : 0));
+  for (const [k, codes] of codebooks.entries()) {
+    const place = `${name}[${k}]`;
+    if (!(codes instanceof Uint16Array)) throw expectedType('a Uint16Array', place, codes);
+    if (codes.length === 0) throw expectedRange('at least one frame', `${place}.length`, 0);
+    if (codes.length !== frames)
+      throw expectedRange(`${frames} as the first codebook`, `${place}.length`, codes.length);
+    const wrong = codes.findIndex((code) => code >= size);
+    if (wrong >= 0)
+      throw expectedRange(`a code between 0 and ${size - 1}`, `${place}[${wrong}]`, codes[wrong]);
+    flat.set(codes, k * frames);
+  }
+  return flat;
+}
+
+/** Frames per piece that add up to all of them. */
+export function requirePieces(value: unknown, name: string, frames: number): Int32Array {
+  if (!Array.isArray(value)) throw expectedType('an array of frames per piece', name, value);
+  for (const [i, piece] of value.entries())
+    if (!isInteger(piece) || !inRange(piece, 1, frames))
+      throw expectedRange(`an integer between 1 and ${frames}`, `${name}[${i}]`, piece);
+  const sum = value.reduce((total: number, piece: number) => total + piece, 0);
+  if (sum !== frames) throw expectedRange(`pieces that add up to ${frames} frames`, name, sum);
+  return Int32Array.from(value);
+}

@@ -1,0 +1,208 @@
+/** The one generator: everything that hands out speech, whole or in pieces, is a view over it. */
+
+import { asking, type CallSite, fromEngine } from '../call-site.js';
+import { MetaVoiceError } from '../errors.js';
+import type { NativeChunk, NativeUtterance } from '../native/contract.js';
+import type { OnProgress } from '../options.js';
+
+/** Codes of the codec. */
+export interface Codes {
+  /** One array of `frames` codes per codebook. */
+  codebooks: Uint16Array[];
+  frames: number;
+}
+
+export interface AudioChunk {
+  /** Mono, nominally within [-1, 1]. */
+  samples: Float32Array;
+  /** Hz */
+  sampleRate: number;
+  /** 0, 1, 2, … */
+  index: number;
+  /** Which segment of the text is spoken. */
+  segment: number;
+  /** Where the chunk begins in the speech, and how long it is. */
+  startSeconds: number;
+  durationSeconds: number;
+  /** The first frame of codes, counted from the start of the speech. */
+  firstFrame: number;
+  codes: Codes;
+  /** No chunk follows. */
+  last: boolean;
+  /** On the last chunk: whether the model came to its end, or was cut by a limit. Else null. */
+  endReason: 'end' | 'limit' | null;
+}
+
+/** What happened so far in a request; the generator writes it. */
+export interface Tally {
+  /** Milliseconds in the stages, and steps of the first stage. */
+  prefill: number;
+  firstStage: number;
+  secondStage: number;
+  decoder: number;
+  steps: number;
+  /** Milliseconds from the first pull to the first chunk and to the end; null before. */
+  firstAudio: number | null;
+  total: number | null;
+}
+
+/** A request that was judged and waits to be pulled. */
+export interface SpeechPlan {
+  readonly seed: number;
+  readonly sampleRate: number;
+  /** Segments of the text. */
+  readonly segments: number;
+  /** The most frames of the whole request; Infinity where only the windows limit it. */
+  readonly maximumFrames: number;
+  readonly signal: AbortSignal | null;
+  readonly onProgress: OnProgress | null;
+  readonly site: CallSite;
+  /** Throws ERR_DISPOSED once the model is. */
+  requireOpen(): void;
+  /** The embedding of the voice; computed now if it is a recording. */
+  speaker(signal: AbortSignal): Promise<Float32Array>;
+  start(segment: number, speaker: Float32Array, maximumFrames: number): NativeUtterance;
+}
+
+export const emptyTally = (): Tally => ({
+  prefill: 0,
+  firstStage: 0,
+  secondStage: 0,
+  decoder: 0,
+  steps: 0,
+  firstAudio: null,
+  total: null,
+});
+
+/**
+ * Speaks the segments one after another. Nothing starts before the first pull, and nothing runs after the generator is
+ * left: by its end, an error, `return()`, the user's signal (which rejects with its own reason), or `halt` (which ends
+ * quietly, even while a pull waits).
+ */
+export async function* chunks(
+  plan: SpeechPlan,
+  tally: Tally,
+  halt: AbortController,
+): AsyncGenerator<AudioChunk, void, undefined> {
+  const started = performance.now();
+  const run = new Run(plan, tally);
+  const { signal } = plan;
+  const onAbort = () => halt.abort(signal?.reason);
+  const onHalt = () => run.cancel();
+  try {
+    signal?.throwIfAborted();
+    plan.requireOpen();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    halt.signal.addEventListener('abort', onHalt, { once: true });
+    const speaker = await plan.speaker(halt.signal);
+    for (let segment = 0; segment < plan.segments && !run.finished; segment++) {
+      run.begin(segment, speaker, halt.signal);
+      for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
+        tally.firstAudio ??= performance.now() - started;
+        if (chunk.last) tally.total = performance.now() - started;
+        yield chunk;
+      }
+    }
+  } catch (error) {
+    // Leaving early is no failure; the user's abort is, and keeps its own reason.
+    if (signal?.aborted) throw signal.reason;
+    if (!halt.signal.aborted) throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    halt.signal.removeEventListener('abort', onHalt);
+    run.cancel();
+  }
+}
+
+/** The state of one request: which segment speaks, and how far the speech is. */
+class Run {
+  readonly #plan: SpeechPlan;
+  readonly #tally: Tally;
+  #utterance: NativeUtterance | null = null;
+  #segment = 0;
+  #index = 0;
+  #frames = 0;
+  #samples = 0;
+  #cut = false;
+  #segmentDone = false;
+  finished = false;
+
+  constructor(plan: SpeechPlan, tally: Tally) {
+    this.#plan = plan;
+    this.#tally = tally;
+  }
+
+  begin(segment: number, speaker: Float32Array, halted: AbortSignal): void {
+    halted.throwIfAborted();
+    this.#plan.requireOpen();
+    this.#segment = segment;
+    this.#segmentDone = false;
+    try {
+      this.#utterance = this.#plan.start(segment, speaker, this.#plan.maximumFrames - this.#frames);
+    } catch (error) {
+      throw fromEngine(error, this.#plan.site);
+    }
+  }
+
+  /** The next chunk of the segment, or null when the segment has ended. */
+  async next(halted: AbortSignal): Promise<AudioChunk | null> {
+    if (this.#segmentDone) return null;
+    this.#plan.requireOpen();
+    const utterance = this.#utterance!;
+    const native = await asking(this.#plan.site, () => utterance.next());
+    halted.throwIfAborted();
+    if (native) return this.#accept(native);
+    this.#plan.requireOpen();
+    throw new MetaVoiceError('ERR_INTERNAL', 'expected a last chunk but the utterance ended without one');
+  }
+
+  cancel(): void {
+    this.#utterance?.cancel();
+  }
+
+  #accept(native: NativeChunk): AudioChunk {
+    const { sampleRate, segments, maximumFrames, onProgress } = this.#plan;
+    const firstFrame = this.#frames;
+    const startSeconds = this.#samples / sampleRate;
+    this.#frames += native.frames;
+    this.#samples += native.samples.length;
+    if (native.endReason) this.#endSegment(native);
+    this.finished = this.#segmentDone && (this.#segment === segments - 1 || this.#frames >= maximumFrames);
+    if (this.finished && this.#segment < segments - 1) this.#cut = true;
+    onProgress?.({
+      phase: 'speak',
+      seconds: this.#samples / sampleRate,
+      segment: this.#segment,
+      segments,
+    });
+    return {
+      samples: native.samples,
+      sampleRate,
+      index: this.#index++,
+      segment: this.#segment,
+      startSeconds,
+      durationSeconds: native.samples.length / sampleRate,
+      firstFrame,
+      codes: splitCodes(native.codes, native.frames),
+      last: this.finished,
+      endReason: this.finished ? (this.#cut ? 'limit' : 'end') : null,
+    };
+  }
+
+  #endSegment({ endReason, timings }: NativeChunk): void {
+    this.#segmentDone = true;
+    this.#cut ||= endReason === 'limit';
+    this.#tally.prefill += timings.prefill;
+    this.#tally.firstStage += timings.firstStage;
+    this.#tally.secondStage += timings.secondStage;
+    this.#tally.decoder += timings.decoder;
+    this.#tally.steps += timings.steps;
+  }
+}
+
+/** [codebooks, frames] → one array per codebook. */
+export function splitCodes(codes: Uint16Array, frames: number): Codes {
+  const count = frames > 0 ? codes.length / frames : 0;
+  const codebooks = Array.from({ length: count }, (_, k) => codes.slice(k * frames, (k + 1) * frames));
+  return { codebooks, frames };
+}

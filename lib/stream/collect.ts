@@ -1,0 +1,160 @@
+/** A whole speech: what the chunks of a stream come to. */
+
+import { randomBytes } from 'node:crypto';
+import { open, rename, rm } from 'node:fs/promises';
+import { toPcm16 } from '../audio/pcm.js';
+import { encodeWav, wavHeader } from '../audio/wav.js';
+import { MetaVoiceError } from '../errors.js';
+import { expectedType, isString } from '../is.js';
+import type { AudioChunk, Codes, Tally } from './chunks.js';
+
+/** Where the time of a request went, in milliseconds. */
+export interface SpeechTimings {
+  /** Loading the shared model; only for the one-call `synthesize`. */
+  load?: number;
+  /** The text through the first stage. */
+  prefill: number;
+  firstStage: number;
+  secondStage: number;
+  decoder: number;
+  /** From the request to its first chunk, and to its end. */
+  firstAudio: number;
+  total: number;
+  /** Steps of the first stage, two per frame. */
+  steps: number;
+  /** `total` over the duration of the speech: below 1 is faster than it plays. */
+  realTimeFactor: number;
+}
+
+interface SpeechParts {
+  samples: Float32Array;
+  sampleRate: number;
+  seed: number;
+  endReason: 'end' | 'limit';
+  timings: SpeechTimings;
+  codes: Codes;
+}
+
+let createSpeech: (parts: SpeechParts) => Speech;
+
+/** Finished speech. */
+export class Speech {
+  /** Mono, nominally within [-1, 1]. */
+  readonly samples: Float32Array;
+  /** Hz */
+  readonly sampleRate: number;
+  readonly durationSeconds: number;
+  /** Speaks the same bytes again, with the same text, voice and options. */
+  readonly seed: number;
+  /** `'end'`: the model finished by itself. `'limit'`: a window or `maxSeconds` cut it. */
+  readonly endReason: 'end' | 'limit';
+  readonly timings: Readonly<SpeechTimings>;
+  readonly codes: Codes;
+  readonly decoder = 'encodec' as const;
+
+  private constructor(parts: SpeechParts) {
+    this.samples = parts.samples;
+    this.sampleRate = parts.sampleRate;
+    this.durationSeconds = parts.samples.length / parts.sampleRate;
+    this.seed = parts.seed;
+    this.endReason = parts.endReason;
+    this.timings = parts.timings;
+    this.codes = parts.codes;
+  }
+
+  static {
+    createSpeech = (parts) => new Speech(parts);
+  }
+
+  /** A WAV file: mono, 16 bit. */
+  toWav(): Uint8Array {
+    return encodeWav(this.samples, this.sampleRate);
+  }
+
+  /**
+   * Writes the WAV file. It appears whole or not at all.
+   *
+   * @throws the file system's own error.
+   */
+  async save(path: string): Promise<void> {
+    if (!isString(path) || path === '') throw expectedType('a path', 'path', path);
+    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+    try {
+      const file = await open(temporary, 'wx');
+      try {
+        await this.#write((bytes) => file.writeFile(bytes));
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+
+  /** In pieces of a few seconds, so that a long speech does not hold the event loop. */
+  async #write(write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
+    const piece = 1 << 17;
+    await write(wavHeader(this.sampleRate, this.samples.length * 2));
+    for (let at = 0; at < this.samples.length; at += piece)
+      await write(toPcm16(this.samples.subarray(at, at + piece)));
+  }
+}
+
+/** Reads a stream to its end. `extra.load` is the time that loading took. */
+export async function collect(
+  source: AsyncIterable<AudioChunk>,
+  request: { seed: number; sampleRate: number; tally: Readonly<Tally>; halted: AbortSignal },
+  extra: { load?: number } = {},
+): Promise<Speech> {
+  const all: AudioChunk[] = [];
+  for await (const chunk of source) all.push(chunk);
+  const { seed, sampleRate, tally, halted } = request;
+  const endReason = all.at(-1)?.endReason;
+  if (!endReason) halted.throwIfAborted();
+  if (!endReason)
+    throw new MetaVoiceError('ERR_INTERNAL', 'expected speech but the stream ended without any');
+  const samples = joinSamples(all.map((chunk) => chunk.samples));
+  const total = tally.total ?? 0;
+  return createSpeech({
+    samples,
+    sampleRate,
+    seed,
+    endReason,
+    codes: joinCodes(all.map((chunk) => chunk.codes)),
+    timings: {
+      ...extra,
+      prefill: tally.prefill,
+      firstStage: tally.firstStage,
+      secondStage: tally.secondStage,
+      decoder: tally.decoder,
+      firstAudio: tally.firstAudio ?? total,
+      total,
+      steps: tally.steps,
+      realTimeFactor: total / 1000 / (samples.length / sampleRate),
+    },
+  });
+}
+
+function joinSamples(pieces: Float32Array[]): Float32Array {
+  const joined = new Float32Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    joined.set(piece, at);
+    at += piece.length;
+  }
+  return joined;
+}
+
+function joinCodes(pieces: Codes[]): Codes {
+  const frames = pieces.reduce((count, piece) => count + piece.frames, 0);
+  const count = Math.max(0, ...pieces.map((piece) => piece.codebooks.length));
+  const codebooks = Array.from({ length: count }, () => new Uint16Array(frames));
+  let at = 0;
+  for (const piece of pieces) {
+    for (const [k, codes] of piece.codebooks.entries()) codebooks[k]!.set(codes, at);
+    at += piece.frames;
+  }
+  return { codebooks, frames };
+}
