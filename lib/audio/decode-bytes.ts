@@ -24,7 +24,7 @@ export async function decodeBytes(bytes: Uint8Array, alive: () => void): Promise
   const audio = await decodeFormat(format, bytes.subarray(sniffed.start), ogg, alive);
   if (audio.samples.length === 0)
     throw new AudioProblem(
-      `${/^[FMO]/.test(formatNames[format]) ? 'an' : 'a'} ${formatNames[format]} file without samples`,
+      `${/^[MO]/.test(formatNames[format]) ? 'an' : 'a'} ${formatNames[format]} file without samples`,
     );
   requireFinite(audio.samples);
   return { ...audio, format };

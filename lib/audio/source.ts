@@ -44,11 +44,11 @@ const reasons: Readonly<Record<string, string>> = {
 /** The refusal with the recording's name (null where it has none); other errors stay what they are. */
 export function namedProblem(error: unknown, name: string | null): unknown {
   if (!(error instanceof AudioProblem)) return error;
-  const place = name === null ? 'the reference recording' : `the reference recording "${name}"`;
+  const place = name === null ? 'as the reference' : `at "${name}"`;
   const advice = error.advice ?? 'give another recording, or convert this one';
   return new MetaVoiceError(
     'ERR_REFERENCE_AUDIO',
-    `expected ${acceptedFormats} in ${place} but found ${error.message}; ${advice}`,
+    `expected ${acceptedFormats} ${place} but found ${error.message}; ${advice}`,
     {
       cause: error.cause,
       details: {
