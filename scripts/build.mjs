@@ -25,12 +25,13 @@ export const testsFile = join(
 );
 
 /**
- * @param {{ libtorch?: string, tests?: boolean, out?: string, arch?: string, force?: boolean }} [options]
- * @returns {Promise<{ directory: string, version: string }>} The libtorch it was built against.
+ * @param {{ libtorch?: string, known?: { directory: string, version: string }, tests?: boolean, out?: string, arch?: string, force?: boolean }} [options]
+ * @returns {Promise<{ directory: string, version: string, stamp: string }>} The libtorch it was built against, and the
+ *   fingerprint of everything that went into it.
  */
 export async function build(options = {}) {
   const out = resolve(options.out ?? join(root, 'build', 'Release'));
-  const libtorch = await findLibtorch(options.libtorch);
+  const libtorch = options.known ?? (await findLibtorch(options.libtorch));
   const settings = {
     METAVOICE_LIBTORCH: libtorch.directory,
     METAVOICE_TESTS: (await exists(join(root, 'test', 'native'))) ? 'ON' : 'OFF',
@@ -40,15 +41,14 @@ export async function build(options = {}) {
     version: libtorch.version,
     arch: options.arch ?? process.arch,
   });
-  const stampFile = join(buildFolder, options.tests ? 'stamp-tests.json' : 'stamp.json');
+  // The stamps lie with the products, so that each folder knows what it holds.
   const products = [
-    join(out, 'metavoice.node'),
-    join(out, engineFile),
-    ...(options.tests ? [testsFile] : []),
+    { stampFile: join(out, '.stamp'), files: [join(out, 'metavoice.node'), join(out, engineFile)] },
+    ...(options.tests ? [{ stampFile: join(buildFolder, 'metavoice_tests.stamp'), files: [testsFile] }] : []),
   ];
-  if (!options.force && (await readStamp(stampFile)) === stamp && (await allExist(products))) {
+  if (!options.force && (await areFresh(products, stamp))) {
     say('native code is built already');
-    return libtorch;
+    return { ...libtorch, stamp };
   }
 
   say(`building native code against libtorch ${libtorch.version} (${libtorch.directory})`);
@@ -56,9 +56,9 @@ export async function build(options = {}) {
   await mkdir(out, { recursive: true });
   for (const file of ['metavoice.node', engineFile])
     await replace(join(buildFolder, 'Release', file), join(out, file));
-  await writeFile(stampFile, JSON.stringify({ stamp }));
+  for (const { stampFile } of products) await writeFile(stampFile, stamp);
   say(`built ${relative(process.cwd(), out) || out}`);
-  return libtorch;
+  return { ...libtorch, stamp };
 }
 
 /** @param {{ settings: Record<string, string>, arch: string | undefined, tests: boolean }} job */
@@ -165,15 +165,17 @@ const exists = (path) =>
     () => false,
   );
 
-/** @param {string[]} paths */
-const allExist = async (paths) => (await Promise.all(paths.map(exists))).every(Boolean);
-
-/** @param {string} file */
-const readStamp = (file) =>
-  readFile(file, 'utf8').then(
-    (text) => JSON.parse(text).stamp,
-    () => null,
-  );
+/**
+ * @param {{ stampFile: string, files: string[] }[]} products
+ * @param {string} stamp
+ */
+async function areFresh(products, stamp) {
+  for (const { stampFile, files } of products) {
+    if ((await readFile(stampFile, 'utf8').catch(() => null)) !== stamp) return false;
+    for (const file of files) if (!(await exists(file))) return false;
+  }
+  return true;
+}
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   program(async () => {

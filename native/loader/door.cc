@@ -5,12 +5,9 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "loader/copy_binding.h"
 #include "loader/facts.h"
 #include "loader/libraries.h"
-#if __has_include("loader/copy_binding.h")
-#include "loader/copy_binding.h"
-#define METAVOICE_HAS_COPY 1
-#endif
 
 namespace metavoice::loader {
 namespace {
@@ -133,9 +130,7 @@ Napi::Object enter(Napi::Env env, Napi::Object exports) {
   exports.Set("cudaFacts", Napi::Function::New(env, cuda_facts_of, "cudaFacts"));
   exports.Set("openLibraries", Napi::Function::New(env, open_libraries_of, "openLibraries"));
   exports.Set("openEngine", Napi::Function::New(env, open_engine, "openEngine"));
-#ifdef METAVOICE_HAS_COPY
   register_copy(env, exports);
-#endif
   return exports;
 }
 

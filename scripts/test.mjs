@@ -1,0 +1,162 @@
+/**
+ * `npm test`: bootstrap, lint, types, native tests, tests through the API, and the shape of the package.
+ * `npm test -- <arguments>` passes the arguments to vitest and runs nothing else after the bootstrap.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { bootstrap } from './bootstrap.mjs';
+import { testsFile } from './build.mjs';
+import { root, say, tool } from './log.mjs';
+import { prebuild } from './prebuild.mjs';
+
+/** @typedef {{ name: string, passed: number, failed: number, seconds: number }} Result */
+
+const work = join(root, 'build', 'test');
+
+/**
+ * Runs a command with its output shown; what it said on standard output is kept, too.
+ *
+ * @param {string} command
+ * @param {string[]} commandArguments
+ * @param {{ env?: NodeJS.ProcessEnv, quiet?: boolean }} [options]
+ * @returns {Promise<{ code: number, output: string }>}
+ */
+function capture(command, commandArguments, options = {}) {
+  return new Promise((settle) => {
+    const child = spawn(command, commandArguments, {
+      cwd: root,
+      env: options.env ?? process.env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    child.stdout.setEncoding('utf8');
+    child.stdout.on('data', (text) => {
+      output += text;
+      if (!options.quiet) process.stdout.write(text);
+    });
+    child.on('error', (error) => settle({ code: 1, output: error.message }));
+    child.on('close', (code) => settle({ code: code ?? 1, output }));
+  });
+}
+
+/** A check that passes or fails as a whole. @param {string} name @param {string[]} commandArguments @returns {Promise<Result>} */
+async function check(name, commandArguments) {
+  const started = Date.now();
+  say(name);
+  const { code } = await capture(process.execPath, commandArguments);
+  return {
+    name,
+    passed: code === 0 ? 1 : 0,
+    failed: code === 0 ? 0 : 1,
+    seconds: (Date.now() - started) / 1000,
+  };
+}
+
+/** @returns {Promise<Result>} */
+async function nativeTests() {
+  const started = Date.now();
+  say('native tests');
+  const { code, output } = await capture(testsFile, []);
+  const [, passed = '0', failed = '0'] =
+    output.match(/test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed/) ?? [];
+  // A crash leaves no count.
+  const failures = Math.max(Number(failed), code === 0 ? 0 : 1);
+  return {
+    name: 'native tests',
+    passed: Number(passed),
+    failed: failures,
+    seconds: (Date.now() - started) / 1000,
+  };
+}
+
+/** @param {string[]} extra @param {NodeJS.ProcessEnv} env @returns {Promise<Result>} */
+async function vitest(extra, env) {
+  const started = Date.now();
+  say('vitest');
+  const report = join(work, 'vitest.json');
+  await rm(report, { force: true });
+  const { code } = await capture(
+    process.execPath,
+    [
+      tool('vitest', 'vitest.mjs'),
+      'run',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+      ...extra,
+    ],
+    { env },
+  );
+  const counts = existsSync(report) ? JSON.parse(await readFile(report, 'utf8')) : {};
+  const failed = Math.max(counts.numFailedTests ?? 0, code === 0 ? 0 : 1);
+  return {
+    name: 'vitest',
+    passed: counts.numPassedTests ?? 0,
+    failed,
+    seconds: (Date.now() - started) / 1000,
+  };
+}
+
+/** The package as npm would publish it, made once for all who look at it. @returns {Promise<string>} */
+async function pack() {
+  await prebuild();
+  const folder = join(work, 'package');
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  say('packing');
+  await capture('npm', ['pack', '--ignore-scripts', '--pack-destination', folder, '--silent'], {
+    quiet: true,
+  });
+  const [file] = (await readdir(folder)).filter((name) => name.endsWith('.tgz'));
+  if (file === undefined) throw new Error('npm pack made no package');
+  return join(folder, file);
+}
+
+/** @returns {Promise<Result[]>} */
+async function everything() {
+  const results = [
+    await check('biome', [tool('@biomejs/biome', 'bin/biome'), 'check', '.']),
+    await check('types', [tool('typescript', 'bin/tsc'), '-p', 'tsconfig.json', '--noEmit']),
+    await nativeTests(),
+  ];
+  const tarball = await pack();
+  results.push(await vitest([], { ...process.env, METAVOICE_TEST_PACKAGE: tarball }));
+  results.push(await check('publint', [tool('publint', 'src/cli.js'), tarball, '--strict']));
+  results.push(
+    await check('attw', [
+      tool('@arethetypeswrong/cli', 'dist/index.js'),
+      tarball,
+      '--profile',
+      'esm-only',
+      '--no-emoji',
+    ]),
+  );
+  return results;
+}
+
+/** @param {string[]} extra */
+async function main(extra) {
+  /** @type {Result[]} */
+  let results;
+  try {
+    await bootstrap({ tests: extra.length === 0 });
+    await mkdir(work, { recursive: true });
+    results = extra.length === 0 ? await everything() : [await vitest(extra, process.env)];
+  } catch (error) {
+    process.stderr.write(`\n${error instanceof Error ? error.message : error}\n`);
+    results = [{ name: 'bootstrap', passed: 0, failed: 1, seconds: 0 }];
+  }
+  console.log('');
+  for (const { name, passed, failed, seconds } of results)
+    console.log(
+      `${failed === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(14)}${passed} passed, ${failed} failed, ${seconds.toFixed(1)} s`,
+    );
+  const total = (/** @type {'passed' | 'failed'} */ key) =>
+    results.reduce((sum, result) => sum + result[key], 0);
+  console.log(`\n${total('passed')} passed, ${total('failed')} failed`);
+  process.exitCode = total('failed') === 0 ? 0 : 1;
+}
+
+main(process.argv.slice(2));
