@@ -15,6 +15,7 @@ interface Piece {
   channelData: Float32Array[];
   samplesDecoded: number;
   sampleRate: number;
+  bitDepth?: number;
   errors: { message: string }[];
 }
 
@@ -24,11 +25,13 @@ const pieceBytes = 16 * 1024;
 /**
  * Feeds a whole file through a decoder and mixes to mono on the way.
  * @param alive called after every piece
+ * @param scale what a sample of so many bits was multiplied with to be a whole number; it is divided by a power of two
  */
 async function decodeAll(
   decoder: Decoder,
   bytes: Uint8Array,
   alive: () => void,
+  scale?: (bits: number) => number,
 ): Promise<DecodedAudio & { errors: string[] }> {
   const mono: Float32Array[] = [];
   const errors: string[] = [];
@@ -45,6 +48,7 @@ async function decodeAll(
     channels = piece.channelData.length;
     total += length;
     if (total > maximumSamples) throw tooLong();
+    if (scale && piece.bitDepth) piece.channelData.forEach(restore(piece.bitDepth, scale(piece.bitDepth)));
     mono.push(mix(piece.channelData));
   };
   try {
@@ -67,6 +71,15 @@ async function decodeAll(
   return { samples, sampleRate, channels, errors };
 }
 
+/** Puts samples of `bits` bits back onto their grid, where full scale is a power of two, as in every other format. */
+const restore =
+  (bits: number, scale: number) =>
+  (channel: Float32Array): void => {
+    const fullScale = 2 ** (bits - 1);
+    for (let index = 0; index < channel.length; index++)
+      channel[index] = Math.round(channel[index]! * scale) / fullScale;
+  };
+
 function mix(channels: Float32Array[]): Float32Array {
   const [first] = channels;
   if (channels.length === 1) return first!;
@@ -79,10 +92,13 @@ function mix(channels: Float32Array[]): Float32Array {
   return mono;
 }
 
+/** The decoder divides by the largest positive sample, so that its samples are a little too loud. */
+const flacScale = (bits: number): number => 2 ** (bits - 1) - 1;
+
 /** FLAC, in its own container or in OGG. */
 export async function decodeFlac(bytes: Uint8Array, ogg: boolean, alive: () => void): Promise<DecodedAudio> {
   const { FLACDecoder } = await import('@wasm-audio-decoders/flac');
-  const { errors, ...audio } = await decodeAll(new FLACDecoder(), bytes, alive);
+  const { errors, ...audio } = await decodeAll(new FLACDecoder(), bytes, alive, flacScale);
   if (errors.length > 0) throw new AudioProblem(`a damaged FLAC file (${errors[0]})`);
   const declared = ogg ? 0 : declaredFlacSamples(bytes);
   if (declared > audio.samples.length)
