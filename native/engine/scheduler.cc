@@ -37,13 +37,19 @@ void Scheduler::wake() {
   changed_.notify_one();
 }
 
-void Scheduler::stop() {
+void Scheduler::request_stop(std::function<void()> when_stopped) {
   {
     const std::lock_guard lock(mutex_);
+    if (stopping_) return;
     stopping_ = true;
+    when_stopped_ = std::move(when_stopped);
     for (const auto& utterance : active_) utterance->cancel();
   }
   changed_.notify_one();
+}
+
+void Scheduler::stop() {
+  request_stop(nullptr);
   if (thread_.joinable()) thread_.join();
 }
 
@@ -71,9 +77,13 @@ void Scheduler::run() {
     changed_.wait(lock);
   }
   for (const auto& utterance : active_) utterance->release();
+  for (const auto& utterance : waiting_) utterance->release();
   active_.clear();
   waiting_.clear();
   jobs_.clear();
+  const std::function<void()> when_stopped = std::move(when_stopped_);
+  lock.unlock();
+  if (when_stopped) when_stopped();
 }
 
 void Scheduler::retire_finished() {
@@ -82,7 +92,11 @@ void Scheduler::retire_finished() {
     if (finished) utterance->release();
     return finished;
   });
-  std::erase_if(waiting_, [](const std::shared_ptr<Utterance>& utterance) { return utterance->finished(); });
+  std::erase_if(waiting_, [](const std::shared_ptr<Utterance>& utterance) {
+    const bool finished = utterance->finished();
+    if (finished) utterance->release();
+    return finished;
+  });
 }
 
 void Scheduler::admit_waiting() {

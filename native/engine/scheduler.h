@@ -25,7 +25,10 @@ class Scheduler {
   bool add(std::shared_ptr<Utterance> utterance);
   // A reader took a chunk, or cancelled.
   void wake();
-  // Ends the thread after the launch in flight, dropping what waits. Idempotent; not from the engine thread.
+  // Ends the thread after the launch in flight, dropping what waits; `when_stopped` is the last thing it does.
+  // The first call counts; does not wait.
+  void request_stop(std::function<void()> when_stopped);
+  // Asks and waits. Idempotent; not from the engine thread.
   void stop();
 
  private:
@@ -41,6 +44,7 @@ class Scheduler {
   std::deque<std::shared_ptr<Utterance>> waiting_;
   std::deque<std::shared_ptr<Utterance>> active_;  // in turn
   bool stopping_ = false;
+  std::function<void()> when_stopped_;
   std::thread thread_;
 };
 

@@ -135,7 +135,10 @@ void Utterance::advance() {
   }
 }
 
-void Utterance::release() { work_.reset(); }
+void Utterance::release() {
+  work_.reset();
+  model_.reset();
+}
 
 void Utterance::publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure) {
   {

@@ -57,7 +57,7 @@ class Utterance {
   bool finished() const;
   // One launch: the prompt, or up to 8 steps, or a chunk. The first one also builds the caches.
   void advance();
-  // Frees the caches; the engine thread calls it once the utterance is finished or cancelled.
+  // Lets go of caches and model; the engine thread calls it once the utterance is finished or cancelled.
   void release();
 
   // Any thread.

@@ -1,0 +1,65 @@
+#include "binding/model.h"
+#include "binding/values.h"
+
+namespace metavoice::binding {
+
+namespace {
+
+at::ScalarType dtype_of(const Napi::Value& value) {
+  const std::string name = string_of(value, "dtype");
+  if (name == "float32") return at::kFloat;
+  if (name == "float16") return at::kHalf;
+  if (name == "bfloat16") return at::kBFloat16;
+  throw Napi::TypeError::New(value.Env(), "expected float32, float16 or bfloat16 for `dtype` but received " + name);
+}
+
+void read_transformer(const Napi::Object& value, models::TransformerConfig& config) {
+  config.heads = integer_of(value.Get("heads"), "heads");
+  config.norm = string_of(value.Get("norm"), "norm") == "layernorm" ? layers::NormKind::layer : layers::NormKind::rms;
+  config.norm_epsilon = number_of(value.Get("normEpsilon"), "normEpsilon");
+  config.activation =
+      string_of(value.Get("activation"), "activation") == "gelu" ? layers::Activation::gelu : layers::Activation::swiglu;
+}
+
+// A part that is null stays absent.
+template <class Config, class Read>
+void read_part(const Napi::Object& value, const char* name, std::optional<engine::Part<Config>>& part, Read read) {
+  const Napi::Value found = value.Get(name);
+  if (found.IsNull() || found.IsUndefined()) return;
+  const Napi::Object object = object_of(found, name);
+  part.emplace();
+  part->file = string_of(object.Get("file"), "file");
+  read(object, part->config);
+}
+
+}  // namespace
+
+engine::ModelDescription description_of(const Napi::Object& value) {
+  engine::ModelDescription result;
+  result.device = string_of(value.Get("device"), "device");
+  result.dtype = dtype_of(value.Get("dtype"));
+  result.batch_size = integer_of(value.Get("batchSize"), "batchSize");
+  result.deterministic = boolean_of(value.Get("deterministic"), "deterministic");
+  read_part(value, "firstStage", result.first_stage, [](const Napi::Object& part, models::FirstStageConfig& config) {
+    read_transformer(part, config);
+    config.codebook_size = integer_of(part.Get("codebookSize"), "codebookSize");
+    config.end_of_audio = integer_of(part.Get("endOfAudio"), "endOfAudio");
+    config.end_of_text = integer_of(part.Get("endOfText"), "endOfText");
+  });
+  read_part(value, "secondStage", result.second_stage, [](const Napi::Object& part, models::SecondStageConfig& config) {
+    read_transformer(part, config);
+    config.codebook_size = integer_of(part.Get("codebookSize"), "codebookSize");
+  });
+  read_part(value, "speakerEncoder", result.speaker_encoder, [](const Napi::Object&, engine::NoConfig&) {});
+  read_part(value, "codec", result.codec, [](const Napi::Object& part, models::encodec::EncodecConfig& config) {
+    config.sample_rate = integer_of(part.Get("sampleRate"), "sampleRate");
+    config.codebooks = integer_of(part.Get("codebooks"), "codebooks");
+    const Napi::Value ratios = part.Get("ratios");
+    if (!ratios.IsArray()) throw Napi::TypeError::New(part.Env(), "expected an array for `ratios`");
+    for (uint32_t i = 0; i < ratios.As<Napi::Array>().Length(); ++i)
+      config.ratios.push_back(integer_of(ratios.As<Napi::Array>().Get(i), "ratios"));
+  });
+  return result;
+}
+
+}  // namespace metavoice::binding

@@ -1,0 +1,131 @@
+#include "binding/model.h"
+
+#include "binding/utterance.h"
+#include "binding/values.h"
+#include "engine/stages.h"
+
+namespace metavoice::binding {
+
+namespace {
+
+Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
+  const Napi::Object facts = Napi::Object::New(env);
+  const auto set = [&](const char* name, bool there, auto value) {
+    facts.Set(name, there ? Napi::Value(Napi::Number::New(env, static_cast<double>(there ? value() : 0))) : env.Null());
+  };
+  const bool codec = model.has_codec();
+  set("sampleRate", codec, [&] { return model.codec().sample_rate(); });
+  set("hop", codec, [&] { return model.codec().hop(); });
+  set("codebooks", codec, [&] { return model.codec().codebooks(); });
+  set("firstStageWindow", model.has_first_stage(), [&] { return model.first_stage().window(); });
+  set("secondStageWindow", model.has_second_stage(), [&] { return model.second_stage().window(); });
+  const bool encoder = model.has_speaker_encoder();
+  set("speakerEmbedding", encoder || model.has_first_stage(),
+      [&] { return encoder ? model.speaker_encoder().width() : model.first_stage().speaker_width(); });
+  facts.Set("weightBytes", static_cast<double>(model.weight_bytes()));
+  return facts;
+}
+
+Napi::Value floats_answer(Napi::Env env, const at::Tensor& tensor) { return floats_to_js(env, tensor); }
+
+}  // namespace
+
+Napi::Function ModelObject::define(Napi::Env env) {
+  return DefineClass(env, "NativeModel",
+                     {InstanceAccessor<&ModelObject::facts>("facts"), InstanceMethod<&ModelObject::start>("start"),
+                      InstanceMethod<&ModelObject::embed_speaker>("embedSpeaker"),
+                      InstanceMethod<&ModelObject::first_stage_logits>("firstStageLogits"),
+                      InstanceMethod<&ModelObject::first_stage_greedy>("firstStageGreedy"),
+                      InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
+                      InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
+                      InstanceMethod<&ModelObject::dispose>("dispose")});
+}
+
+ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelObject>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal())
+    throw Napi::TypeError::New(info.Env(), "a NativeModel is made by Engine.loadModel()");
+  const auto* start = info[0].As<Napi::External<Start>>().Data();
+  host_ = start->host;
+  classes_ = start->classes;
+  const engine::SpeechModel& model = *host_->model();
+  if (model.has_codec()) codebooks_ = model.codec().codebooks();
+  facts_ = Napi::Persistent(read_facts(info.Env(), model));
+}
+
+Napi::Value ModelObject::facts(const Napi::CallbackInfo&) { return facts_.Value(); }
+
+Napi::Value ModelObject::start(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (host_->disposed()) throw js_error(env, disposed_error());
+  UtteranceObject::Start start{host_, request_of(object_of(info[0], "request"))};
+  return classes_->utterance.New({Napi::External<UtteranceObject::Start>::New(env, &start)});
+}
+
+Napi::Value ModelObject::embed_speaker(const Napi::CallbackInfo& info) {
+  const at::Tensor samples = floats_of(info[0], "samples");
+  const int64_t rate = integer_of(info[1], "sampleRate");
+  return host_->run(
+      info.Env(), [samples, rate](const engine::SpeechModel& model) { return engine::embed_speaker(model, samples, rate); },
+      [](Napi::Env env, const engine::EmbeddedSpeaker& speaker) -> Napi::Value {
+        const Napi::Object result = Napi::Object::New(env);
+        const Napi::Array trim = Napi::Array::New(env, 2);
+        trim.Set(uint32_t{0}, static_cast<double>(speaker.trim_start));
+        trim.Set(uint32_t{1}, static_cast<double>(speaker.trim_end));
+        result.Set("embedding", floats_to_js(env, speaker.embedding));
+        result.Set("trim", trim);
+        result.Set("samples16k", static_cast<double>(speaker.samples));
+        return result;
+      });
+}
+
+Napi::Value ModelObject::first_stage_logits(const Napi::CallbackInfo& info) {
+  const at::Tensor ids = ids_of(info[0], "ids"), speaker = floats_of(info[1], "speaker");
+  return host_->run(
+      info.Env(), [ids, speaker](const engine::SpeechModel& model) { return engine::first_stage_logits(model, ids, speaker); },
+      floats_answer);
+}
+
+Napi::Value ModelObject::first_stage_greedy(const Napi::CallbackInfo& info) {
+  const at::Tensor ids = ids_of(info[0], "ids"), speaker = floats_of(info[1], "speaker");
+  const auto guidance = static_cast<float>(number_of(info[2], "guidance"));
+  const int64_t steps = integer_of(info[3], "steps");
+  return host_->run(
+      info.Env(),
+      [=](const engine::SpeechModel& model) { return engine::first_stage_greedy(model, ids, speaker, guidance, steps); },
+      [](Napi::Env env, const std::vector<int32_t>& found) -> Napi::Value {
+        Napi::Int32Array result = Napi::Int32Array::New(env, found.size());
+        std::copy(found.begin(), found.end(), result.Data());
+        return result;
+      });
+}
+
+Napi::Value ModelObject::second_stage_logits(const Napi::CallbackInfo& info) {
+  const at::Tensor ids = ids_of(info[0], "ids"), codes = codes_of(info[1], 2, "codes"), speaker = floats_of(info[2], "speaker");
+  return host_->run(
+      info.Env(),
+      [=](const engine::SpeechModel& model) { return engine::second_stage_logits(model, ids, codes, speaker); }, floats_answer);
+}
+
+Napi::Value ModelObject::encode(const Napi::CallbackInfo& info) {
+  const at::Tensor samples = floats_of(info[0], "samples");
+  const int64_t rate = integer_of(info[1], "sampleRate");
+  return host_->run(
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::encode(model, samples, rate); },
+      [](Napi::Env env, const at::Tensor& codes) -> Napi::Value {
+        const Napi::Object result = Napi::Object::New(env);
+        result.Set("codes", codes_to_js(env, codes));
+        result.Set("frames", static_cast<double>(codes.size(1)));
+        return result;
+      });
+}
+
+Napi::Value ModelObject::decode(const Napi::CallbackInfo& info) {
+  const at::Tensor codes = codes_of(info[0], std::max<int64_t>(1, codebooks_), "codes");
+  const std::vector<int64_t> pieces = info[1].IsNull() || info[1].IsUndefined() ? std::vector<int64_t>{} : integers_of(info[1], "pieces");
+  return host_->run(
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::decode(model, codes, pieces); }, floats_answer);
+}
+
+Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) { return host_->dispose(info.Env()); }
+
+}  // namespace metavoice::binding

@@ -1,0 +1,48 @@
+// NativeModel of lib/native/contract.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "binding/host.h"
+
+namespace metavoice::binding {
+
+// The classes of one environment; a model carries them so that no instance data is needed.
+struct Classes {
+  Napi::FunctionReference model;
+  Napi::FunctionReference utterance;
+};
+
+class ModelObject : public Napi::ObjectWrap<ModelObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+
+  // Made by Engine.loadModel() only: (External<Start>).
+  struct Start {
+    std::shared_ptr<Host> host;
+    std::shared_ptr<Classes> classes;
+  };
+  explicit ModelObject(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value facts(const Napi::CallbackInfo& info);
+  Napi::Value start(const Napi::CallbackInfo& info);
+  Napi::Value embed_speaker(const Napi::CallbackInfo& info);
+  Napi::Value first_stage_logits(const Napi::CallbackInfo& info);
+  Napi::Value first_stage_greedy(const Napi::CallbackInfo& info);
+  Napi::Value second_stage_logits(const Napi::CallbackInfo& info);
+  Napi::Value encode(const Napi::CallbackInfo& info);
+  Napi::Value decode(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Host> host_;
+  std::shared_ptr<Classes> classes_;
+  Napi::ObjectReference facts_;
+  int64_t codebooks_ = 0;  // of the codec; 0 without one
+};
+
+engine::ModelDescription description_of(const Napi::Object& value);
+
+}  // namespace metavoice::binding
