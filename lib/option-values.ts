@@ -88,8 +88,8 @@ export function nonEmpty(value: unknown, name: string, what: string): string {
 
 export function numberOf(value: unknown, name: string, low: number, high: number, fallback: number): number {
   if (value === undefined) return fallback;
-  const what =
-    high === Infinity ? `a finite number of at least ${low}` : `a number between ${low} and ${high}`;
+  const bound = low === -Infinity ? '' : ` of at least ${low}`;
+  const what = high === Infinity ? `a finite number${bound}` : `a number between ${low} and ${high}`;
   if (typeof value !== 'number') throw expectedType(what, name, value);
   if (!isFiniteNumber(value) || !inRange(value, low, high)) throw expectedRange(what, name, value);
   return value + 0; // −0 becomes 0

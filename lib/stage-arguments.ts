@@ -1,6 +1,7 @@
 /** Judges of the arrays that the stages take. */
 
 import { expectedRange, expectedType, inRange, isInteger } from './is.js';
+import { leastFirstFrames } from './stream/schedule.js';
 
 /** Float32Array of `length` numbers, or of at least one. */
 export function requireFloats(value: unknown, name: string, length?: number): Float32Array {
@@ -43,7 +44,7 @@ export function requireCodes(codebooks: readonly unknown[], name: string, size: 
   return flat;
 }
 
-/** Frames per piece that add up to all of them. */
+/** Frames per piece that add up to all of them; the streaming decoder cannot begin with a few. */
 export function requirePieces(value: unknown, name: string, frames: number): Int32Array {
   if (!Array.isArray(value)) throw expectedType('an array of frames per piece', name, value);
   for (const [i, piece] of value.entries())
@@ -51,5 +52,7 @@ export function requirePieces(value: unknown, name: string, frames: number): Int
       throw expectedRange(`an integer between 1 and ${frames}`, `${name}[${i}]`, piece);
   const sum = value.reduce((total: number, piece: number) => total + piece, 0);
   if (sum !== frames) throw expectedRange(`pieces that add up to ${frames} frames`, name, sum);
+  if (value.length > 1 && value[0] < leastFirstFrames)
+    throw expectedRange(`at least ${leastFirstFrames} frames`, `${name}[0]`, value[0]);
   return Int32Array.from(value);
 }

@@ -125,7 +125,8 @@ export class Stages implements AsyncDisposable {
     const { positions } = this.#requirePrompt(ids, speaker);
     const { guidance, steps } = copyOptions(settings, 'settings', ['guidance', 'steps']);
     const scale = numberOf(required(guidance, 'guidance'), 'guidance', -Infinity, Infinity, 0);
-    const most = integerOf(required(steps, 'steps'), 'steps', 1, positions);
+    const asked = integerOf(required(steps, 'steps'), 'steps', 1, Number.MAX_SAFE_INTEGER);
+    const most = Math.min(asked, positions);
     return asking(site, () => this.#model.native.firstStageGreedy(ids, speaker, scale, most));
   }
 

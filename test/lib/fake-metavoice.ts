@@ -1,0 +1,102 @@
+/** A `MetaVoice` over the fake native model, as `MetaVoice.load` would make it. */
+
+import { readFileSync } from 'node:fs';
+import type { Manifest, TokenizerData, TransformerManifest } from '../../dist/checkpoint/manifest.js';
+import type { DevicePolicy } from '../../dist/device/policy.js';
+import type { LoadedModel } from '../../dist/load-model.js';
+import { create, type MetaVoice } from '../../dist/metavoice.js';
+import type { NativeModel } from '../../dist/native/contract.js';
+import { FakeModel } from './fake-native.js';
+
+const tokenizer = JSON.parse(
+  readFileSync(new URL('../fixtures/tokenizer.json', import.meta.url), 'utf8'),
+) as TokenizerData;
+
+const stage = (offset: number, vocabularies: number[], positions: number): TransformerManifest => ({
+  file: 'stage.safetensors',
+  bytes: 1,
+  dtype: 'float32',
+  layers: 2,
+  heads: 2,
+  width: 64,
+  feedForward: 256,
+  positions,
+  vocabularies,
+  outputs: vocabularies,
+  tied: true,
+  speakerEmbedding: 4,
+  norm: 'rmsnorm',
+  normEpsilon: 1e-5,
+  activation: 'swiglu',
+  tokenizer: { ...tokenizer, offset },
+});
+
+export function fakeManifest(changes: Partial<Manifest> = {}): Manifest {
+  return {
+    format: 'metavoice-model',
+    version: 1,
+    firstStage: stage(2049, [2562], 2048),
+    secondStage: stage(1025, [1538, 1025], 1024),
+    speakerEncoder: {
+      file: 'speaker_encoder.safetensors',
+      bytes: 1,
+      layers: 3,
+      hidden: 64,
+      mels: 40,
+      embedding: 4,
+    },
+    codec: {
+      file: 'codec.safetensors',
+      bytes: 1,
+      sampleRate: 24000,
+      ratios: [8, 5, 4, 2],
+      dimension: 16,
+      codebookSize: 1024,
+      storedCodebooks: 10,
+      codebooks: 8,
+      encoder: true,
+    },
+    speakers: [
+      { name: 'ada', embedding: Buffer.from(Float32Array.of(1, 0, 0, 0).buffer).toString('base64') },
+      { name: 'bert', embedding: Buffer.from(Float32Array.of(0, 1, 0, 0).buffer).toString('base64') },
+    ],
+    provenance: { sources: [], digest: 'd1', converter: 'test' },
+    ...changes,
+  };
+}
+
+export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {}): LoadedModel {
+  const policy: DevicePolicy = {
+    device: 'cpu',
+    name: 'Fake CPU',
+    computeCapability: null,
+    dtype: 'float32',
+    dtypes: {
+      firstStage: 'float32',
+      secondStage: 'float32',
+      diffusion: 'float32',
+      speakerEncoder: 'float32',
+      codec: 'float32',
+      enhancer: 'float32',
+    },
+    quantization: 'none',
+    reason: 'a fake',
+    fellBack: false,
+  };
+  return {
+    native,
+    engine: { sampleDistribution: (logits) => logits.slice() },
+    manifest: fakeManifest(changes),
+    folder: '/models/fake',
+    policy,
+    libtorch: { version: '0.0.0', directory: '/libtorch', source: 'test' },
+  };
+}
+
+/** A model over the fake, as `MetaVoice.load` would make it. */
+export function fakeMetaVoice(
+  native: FakeModel = new FakeModel(),
+  changes: Partial<Manifest> = {},
+): { tts: MetaVoice; native: FakeModel } {
+  return { tts: create(fakeLoaded(native, changes), { maxSeconds: null }), native };
+}

@@ -1,0 +1,128 @@
+/** A native model in JavaScript: it makes recognisable samples, and counts what is asked of it. */
+
+import type {
+  NativeChunk,
+  NativeModel,
+  NativeUtterance,
+  UtteranceRequest,
+} from '../../dist/native/contract.js';
+
+export const hop = 320;
+
+/** An error as native code rejects with: plain, with a code. */
+export function nativeError(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}
+
+export class FakeUtterance implements NativeUtterance {
+  readonly request: UtteranceRequest;
+  readonly #model: FakeModel;
+  /** Calls of next(), and chunks handed out. */
+  pulls = 0;
+  cancelled = 0;
+  #frame = 0;
+  #chunk = 0;
+  #done = false;
+  #wake: (() => void) | null = null;
+
+  constructor(model: FakeModel, request: UtteranceRequest) {
+    this.#model = model;
+    this.request = request;
+  }
+
+  async next(): Promise<NativeChunk | null> {
+    this.pulls++;
+    await (this.#model.stalls ? new Promise<void>((wake) => (this.#wake = wake)) : this.#model.pace());
+    if (this.#model.disposals > 0) throw nativeError('ERR_DISPOSED', 'expected an open model');
+    if (this.cancelled > 0 || this.#done) return null;
+    if (this.#model.failAt === this.#chunk) throw nativeError('ERR_NUMERIC', 'not finite at step 3');
+    return this.#make();
+  }
+
+  cancel(): void {
+    this.cancelled++;
+    this.wake();
+  }
+
+  wake(): void {
+    this.#wake?.();
+    this.#wake = null;
+  }
+
+  #make(): NativeChunk {
+    const { chunkEnds, maximumFrames, whole, seed, segment } = this.request;
+    const total = Math.min(this.#model.frames, maximumFrames);
+    const first = this.#frame;
+    const end = whole ? total : Math.min(total, chunkEnds[this.#chunk] ?? total);
+    this.#frame = end;
+    this.#chunk++;
+    this.#done = end === total;
+    const frames = end - first;
+    const value = (i: number) => Math.sin((seed % 997) + segment * 10 + (first * hop + i) / 50) / 2;
+    return {
+      samples: Float32Array.from({ length: frames * hop }, (_, i) => value(i)),
+      codes: Uint16Array.from(
+        { length: 8 * frames },
+        (_, i) => (Math.floor(i / frames) * 100 + first + (i % frames)) % 1024,
+      ),
+      frames,
+      firstFrame: first,
+      endReason: this.#done ? (total < this.#model.frames ? 'limit' : 'end') : null,
+      timings: { prefill: 1, firstStage: 2, secondStage: 3, decoder: 4, steps: 2 * end },
+    };
+  }
+}
+
+export class FakeModel implements NativeModel {
+  readonly started: FakeUtterance[] = [];
+  /** Frames that an utterance speaks. */
+  frames: number;
+  /** Chunk that fails. */
+  failAt: number | null = null;
+  /** next() waits until it is cancelled. */
+  stalls = false;
+  embeds = 0;
+  disposals = 0;
+  pace: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve));
+  readonly facts = {
+    sampleRate: 24000,
+    hop,
+    codebooks: 8,
+    firstStageWindow: 2048,
+    secondStageWindow: 1024,
+    speakerEmbedding: 4,
+    weightBytes: 1,
+  };
+
+  constructor(frames = 300) {
+    this.frames = frames;
+  }
+
+  start(request: UtteranceRequest): NativeUtterance {
+    const utterance = new FakeUtterance(this, request);
+    this.started.push(utterance);
+    return utterance;
+  }
+
+  async embedSpeaker(samples: Float32Array) {
+    this.embeds++;
+    return {
+      embedding: Float32Array.from([0.5, 0.5, 0.5, 0.5]),
+      trim: [0, samples.length] as [number, number],
+      samples16k: samples.length,
+    };
+  }
+
+  async dispose(): Promise<void> {
+    this.disposals++;
+    for (const utterance of this.started) utterance.wake();
+  }
+
+  firstStageLogits = async (ids: Int32Array) => new Float32Array(2 * ids.length * 2562);
+  firstStageGreedy = async (_ids: Int32Array, _speaker: Float32Array, _guidance: number, steps: number) =>
+    new Int32Array(steps);
+  secondStageLogits = async (_ids: Int32Array, codes: Uint16Array) =>
+    new Float32Array(6 * (codes.length / 2) * 1025);
+  encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
+  decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+}

@@ -1,0 +1,203 @@
+import { describe, expect, it, test } from 'vitest';
+import {
+  resolveLoadOptions,
+  resolveSpeakOptions,
+  resolveSynthesizeOptions,
+} from '../../dist/resolve-options.js';
+
+const none: NodeJS.ProcessEnv = {};
+
+describe('loading refuses', () => {
+  test.each<[unknown, string, RegExp]>([
+    [null, 'TypeError', /expected an object for `options` but received null/],
+    ['cpu', 'TypeError', /expected an object for `options`/],
+    [[], 'TypeError', /an array of length 0/],
+    [{ divice: 'cpu' }, 'TypeError', /received `divice`; did you mean `device`\?/],
+    [{ data_type: 'cpu' }, 'TypeError', /received `data_type`; known are `model`/],
+    [{ batch_size: 2 }, 'TypeError', /did you mean `batchSize`\?/],
+    [{ voice: 'a.wav' }, 'TypeError', /`voice`; it is an option of `synthesize` and `stream`/],
+    [{ model: 3 }, 'TypeError', /for `model` but received 3 of type number/],
+    [{ model: '' }, 'RangeError', /for `model`/],
+    [{ device: 0 }, 'TypeError', /'cuda:N' for `device` but received 0/],
+    [{ device: 'gpu' }, 'RangeError', /for `device` but received "gpu"/],
+    [{ device: 'cuda:-1' }, 'RangeError', /`device`/],
+    [{ device: 'cuda:01' }, 'RangeError', /`device`/],
+    [{ device: 'CUDA' }, 'RangeError', /`device`/],
+    [{ dtype: 'fp16' }, 'RangeError', /one of 'auto', 'float32', 'float16', 'bfloat16' for `dtype`/],
+    [{ dtype: null }, 'TypeError', /`dtype` but received null/],
+    [{ quantization: 'int2' }, 'RangeError', /`quantization`/],
+    [{ quantization: null }, 'TypeError', /`quantization`/],
+    [{ quantization: 'int8' }, 'MetaVoiceError', /not in this version/],
+    [{ quantization: 'int4' }, 'MetaVoiceError', /not in this version/],
+    [{ batchSize: 0 }, 'RangeError', /between 1 and 256 for `batchSize`/],
+    [{ batchSize: 1.5 }, 'RangeError', /`batchSize`/],
+    [{ batchSize: '2' }, 'TypeError', /`batchSize`/],
+    [{ maxSeconds: 0 }, 'RangeError', /greater than 0 for `maxSeconds`/],
+    [{ maxSeconds: Infinity }, 'RangeError', /`maxSeconds`/],
+    [{ deterministic: 1 }, 'TypeError', /a boolean for `deterministic`/],
+    [{ libtorch: '' }, 'RangeError', /`libtorch`/],
+    [{ logger: console.log }, 'TypeError', /`logger`/],
+    [{ logger: { warn: true } }, 'TypeError', /`logger.warn`/],
+    [{ signal: {} }, 'TypeError', /an AbortSignal for `signal`/],
+    [{ signal: new AbortController() }, 'TypeError', /AbortController/],
+    [{ onProgress: {} }, 'TypeError', /a function for `onProgress`/],
+  ])('%j', (options, name, message) => {
+    const attempt = () => resolveLoadOptions(options, none);
+    expect(attempt).toThrow(message);
+    expect(attempt).toThrow(expect.objectContaining({ name }));
+  });
+
+  it('a device or dtype of the environment, by the name of the variable', () => {
+    expect(() => resolveLoadOptions({}, { METAVOICE_DEVICE: 'gpu' })).toThrow(/`METAVOICE_DEVICE`/);
+    expect(() => resolveLoadOptions({}, { METAVOICE_DTYPE: 'half' })).toThrow(/`METAVOICE_DTYPE`/);
+  });
+});
+
+describe('speaking refuses', () => {
+  test.each<[unknown, string, RegExp]>([
+    [{ temperature: 1 }, 'TypeError', /`temperature`; it is `sampling.temperature`/],
+    [{ device: 'cpu' }, 'TypeError', /`device`; it is an option of `MetaVoice.load`/],
+    [{ pitch: 1 }, 'TypeError', /known are `voice`, `seed`/],
+    [{ sampling: 1 }, 'TypeError', /an object for `sampling`/],
+    [{ sampling: { topp: 1 } }, 'TypeError', /for `sampling` but received `topp`; did you mean `topP`\?/],
+    [{ sampling: { temperature: -0.1 } }, 'RangeError', /at least 0 for `sampling.temperature`/],
+    [{ sampling: { temperature: Number.NaN } }, 'RangeError', /received NaN/],
+    [{ sampling: { temperature: '1' } }, 'TypeError', /`sampling.temperature`/],
+    [{ sampling: { topP: 1.01 } }, 'RangeError', /between 0 and 1 for `sampling.topP` but received 1.01/],
+    [{ sampling: { topK: 0 } }, 'RangeError', /`sampling.topK`/],
+    [{ sampling: { topK: 2.5 } }, 'RangeError', /`sampling.topK`/],
+    [{ sampling: { guidance: -1 } }, 'RangeError', /`sampling.guidance`/],
+    [{ sampling: { guidance: Infinity } }, 'RangeError', /`sampling.guidance`/],
+    [{ sampling: { guidance: 'strong' } }, 'TypeError', /a number or \{ speaker, prompt \}/],
+    [{ sampling: { guidance: { prompt: 0.5 } } }, 'RangeError', /at least 1 for `sampling.guidance.prompt`/],
+    [{ sampling: { guidance: { speker: 2 } } }, 'TypeError', /did you mean `speaker`\?/],
+    [{ sampling: { constrain: 'yes' } }, 'TypeError', /`sampling.constrain`/],
+    [{ seed: -1 }, 'RangeError', /`seed`/],
+    [{ seed: 2 ** 53 }, 'RangeError', /`seed`/],
+    [{ seed: 1.5 }, 'RangeError', /`seed`/],
+    [{ seed: '7' }, 'TypeError', /`seed`/],
+    [{ decoder: 'mbd' }, 'RangeError', /`decoder`/],
+    [{ decoder: 'diffusion' }, 'MetaVoiceError', /diffusion decoder is not in this version/],
+    [{ enhance: true }, 'MetaVoiceError', /enhancer is not in this version/],
+    [{ enhance: 'yes' }, 'TypeError', /`enhance`/],
+    [{ quality: 'best' }, 'RangeError', /`quality`/],
+    [{ chunkSeconds: { first: 0 } }, 'RangeError', /`chunkSeconds.first`/],
+    [{ chunkSeconds: { first: 1, largest: 0.5 } }, 'RangeError', /at least chunkSeconds.first \(1\)/],
+    [{ chunkSeconds: 1 }, 'TypeError', /`chunkSeconds`/],
+    [{ maxSeconds: -1 }, 'RangeError', /`maxSeconds`/],
+    [{ voice: 7 }, 'TypeError', /a Voice, a path/],
+    [{ voice: null }, 'TypeError', /a Voice, a path/],
+    [{ voice: '' }, 'RangeError', /`voice`/],
+    [{ voice: {} }, 'TypeError', /a Voice, a path/],
+    [{ voice: { file: 'a', speaker: 'b' } }, 'TypeError', /a Voice, a path/],
+    [{ voice: { path: 'a' } }, 'TypeError', /received `path`; known are `file`/],
+    [{ voice: { samples: [0], sampleRate: 8000 } }, 'TypeError', /`voice.samples`/],
+    [{ voice: { samples: new Float32Array(9) } }, 'TypeError', /`voice.sampleRate`/],
+    [{ voice: { samples: new Float32Array(9), sampleRate: 10 } }, 'RangeError', /`voice.sampleRate`/],
+    [{ voice: { speaker: 1 } }, 'TypeError', /`voice.speaker`/],
+    [{ voice: { embedding: [1] } }, 'TypeError', /`voice.embedding`/],
+  ])('%j', (options, name, message) => {
+    const attempt = () => resolveSpeakOptions(options);
+    expect(attempt).toThrow(message);
+    expect(attempt).toThrow(expect.objectContaining({ name }));
+  });
+});
+
+describe('resolved options', () => {
+  it('are complete when nothing is given', () => {
+    expect(resolveLoadOptions(undefined, none)).toEqual({
+      model: 'bundled',
+      device: 'auto',
+      dtype: 'auto',
+      quantization: 'none',
+      batchSize: 1,
+      maxSeconds: null,
+      deterministic: false,
+      libtorch: null,
+      logger: {},
+      signal: null,
+      onProgress: null,
+    });
+    expect(resolveSpeakOptions(undefined)).toEqual({
+      voice: null,
+      seed: expect.any(Number),
+      sampling: {
+        temperature: 1,
+        topP: 0.95,
+        topK: 0,
+        guidance: { speaker: 3, prompt: 1 },
+        constrain: true,
+      },
+      decoder: 'encodec',
+      enhance: false,
+      quality: 'stream',
+      chunkSeconds: { first: 0.25, largest: 2 },
+      maxSeconds: null,
+      signal: null,
+      onProgress: null,
+    });
+  });
+
+  it('take the option before the environment, and the environment before the default', () => {
+    const environment = { METAVOICE_MODEL: 'm', METAVOICE_DEVICE: 'cuda:3', METAVOICE_DTYPE: 'float16' };
+    expect(resolveLoadOptions({}, environment)).toMatchObject({
+      model: 'm',
+      device: 'cuda:3',
+      dtype: 'float16',
+    });
+    expect(resolveLoadOptions({ model: 'n', device: 'cpu', dtype: 'auto' }, environment)).toMatchObject({
+      model: 'n',
+      device: 'cpu',
+      dtype: 'auto',
+    });
+    expect(resolveLoadOptions({}, { METAVOICE_DEVICE: '' }).device).toBe('auto');
+  });
+
+  it('read each getter once', () => {
+    let reads = 0;
+    const options = {
+      get seed() {
+        return ++reads;
+      },
+    };
+    expect(resolveSpeakOptions(options).seed).toBe(1);
+    expect(reads).toBe(1);
+  });
+
+  it('take undefined as absent, and options without a prototype', () => {
+    expect(
+      resolveSpeakOptions(Object.assign(Object.create(null), { seed: 5, voice: undefined })),
+    ).toMatchObject({
+      seed: 5,
+      voice: null,
+    });
+  });
+
+  it('know every form of guidance', () => {
+    const guidance = (value: unknown) =>
+      resolveSpeakOptions({ sampling: { guidance: value } }).sampling.guidance;
+    expect(guidance(1.5)).toEqual({ speaker: 1.5, prompt: 1 });
+    expect(guidance(0)).toEqual({ speaker: 0, prompt: 1 });
+    expect(guidance({ prompt: 2 })).toEqual({ speaker: 3, prompt: 2 });
+    expect(guidance({ speaker: 2 })).toEqual({ speaker: 2, prompt: 1 });
+  });
+
+  it('let a long first chunk make the largest as long', () => {
+    expect(resolveSpeakOptions({ chunkSeconds: { first: 3 } }).chunkSeconds).toEqual({
+      first: 3,
+      largest: 3,
+    });
+  });
+
+  it('draw another seed each time', () => {
+    const seeds = new Set(Array.from({ length: 20 }, () => resolveSpeakOptions({}).seed));
+    expect(seeds.size).toBeGreaterThan(15);
+  });
+
+  it('give the limit of a one-call request to speaking, not to the shared model', () => {
+    const { load, speak } = resolveSynthesizeOptions({ maxSeconds: 2, device: 'cpu', seed: 1 }, none);
+    expect(load).toMatchObject({ maxSeconds: null, device: 'cpu' });
+    expect(speak).toMatchObject({ maxSeconds: 2, seed: 1 });
+    expect(() => resolveSynthesizeOptions({ seeed: 1 }, none)).toThrow(/did you mean `seed`/);
+  });
+});
