@@ -48,8 +48,12 @@ std::string open_copy(const std::string& name) {
 #endif
 }
 
-void* open(const std::string& path, int flags) {
+// Anything else would be searched for, and could be found anywhere.
+void require_absolute(const std::string& path) {
   if (path.empty() || path.front() != '/') throw OpenError("expected an absolute path but found `" + path + "`");
+}
+
+void* open(const std::string& path, int flags) {
   void* library = dlopen(path.c_str(), flags);
   if (library == nullptr) {
     const char* words = dlerror();
@@ -63,6 +67,7 @@ void* open(const std::string& path, int flags) {
 void open_libraries(const std::vector<std::string>& paths) {
   const std::lock_guard lock(opening());
   for (const std::string& path : paths) {
+    require_absolute(path);
     if (const std::string copy = open_copy(file_name(path)); !copy.empty() && real_path(copy) != real_path(path)) {
       throw OpenError("cannot open " + path + ": this process already uses another copy, " + copy);
     }
@@ -72,6 +77,7 @@ void open_libraries(const std::vector<std::string>& paths) {
 
 void* open_symbol(const std::string& path, const char* name) {
   const std::lock_guard lock(opening());
+  require_absolute(path);
   void* found = dlsym(open(path, RTLD_NOW | RTLD_LOCAL), name);
   if (found == nullptr) throw OpenError(path + " has no symbol `" + name + "`: it is not an engine of metavoice");
   return found;
