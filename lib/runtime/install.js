@@ -2,7 +2,7 @@
  * Fetches a libtorch with pip into the user's cache. Plain JavaScript without dependencies, like `libtorch.js`.
  */
 import { execFile, spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { inspect, managedFolder, pinnedVersion } from './libtorch.js';
@@ -75,7 +75,7 @@ export async function installManaged(options = {}) {
   await sweep(folder);
   await requireRoom(folder, cuda ? roomWanted.cuda : roomWanted.cpu);
   const python = await findPip(env);
-  const work = join(folder, `.making-${process.pid}-${Date.now().toString(36)}`);
+  const work = await mkdtemp(join(folder, `.making-${process.pid}-`));
   try {
     await mkdir(join(work, 'tmp'), { recursive: true });
     const made = join(work, 'made');
