@@ -3,7 +3,12 @@
  * Every size was read from the checkpoint when the folder was made.
  */
 
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
+import { checkManifest } from './manifest-check.js';
+import { refuseCheckpoint } from './refuse.js';
 
 export const manifestFile = 'metavoice.json';
 
@@ -91,4 +96,28 @@ export interface Manifest {
     layers?: string;
     converter: string;
   };
+}
+
+/**
+ * The manifest of a model folder, every field checked. Rejects with ERR_MODEL_NOT_FOUND when there is none and
+ * ERR_CHECKPOINT when it is not sound.
+ */
+export async function readManifest(folder: string): Promise<Manifest> {
+  const file = join(folder, manifestFile);
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', `expected the manifest of a model at ${file}`, {
+      cause,
+      details: { file, folder },
+    });
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw refuseCheckpoint(file, `is not JSON (${(cause as Error).message}); convert the model again`);
+  }
+  return checkManifest(file, value);
 }

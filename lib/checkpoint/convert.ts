@@ -1,0 +1,118 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { MetaVoiceError } from '../errors.js';
+import { expectedRange, expectedType, isString } from '../is.js';
+import type { Dtype } from '../native/contract.js';
+import { parseLayers } from './keep-layers.js';
+import { type Manifest, manifestFile } from './manifest.js';
+import { type ModelPlan, planModel } from './plan-model.js';
+import { findPublished, modelNotFound, publishedNames } from './sources.js';
+import { type ConvertProgress, flushFolder, type WriteOptions, writeModel } from './write-model.js';
+
+export type { ConvertProgress };
+
+export interface ConvertOptions extends WriteOptions {
+  /** What the numbers of the two language models are stored as; the other parts are always float32. */
+  dtype: Dtype;
+  /** Layers of the first stage to keep, such as `0-11,18-23`; all by default. */
+  keepLayers?: string | undefined;
+}
+
+/**
+ * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, and EnCodec's
+ * `encodec_24khz*.th` or a safetensors file of it; absent ones become null parts) into a model folder that is mapped,
+ * not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
+ * at all.
+ *
+ * Rejects with TypeError or RangeError for the arguments, ERR_MODEL_NOT_FOUND when nothing is there, ERR_CHECKPOINT
+ * (file, tensor, expected and found in `details`) for files that are damaged, unsafe or of another model, the errors of
+ * the file system, and the signal's own reason.
+ */
+export async function convertModel(
+  source: string,
+  destination: string,
+  options: ConvertOptions,
+): Promise<Manifest> {
+  requireArguments(source, destination, options);
+  const { dtype, keepLayers, signal } = options;
+  signal?.throwIfAborted();
+  const target = resolve(destination);
+  await requireVacant(target);
+  const plan = await planFolder(resolve(source), dtype, keepLayers);
+  return writeWhole(plan, target, options);
+}
+
+function requireArguments(source: string, destination: string, { dtype, keepLayers }: ConvertOptions): void {
+  if (!isString(source)) throw expectedType('a path', 'source', source);
+  if (!isString(destination) || destination === '') throw expectedType('a path', 'destination', destination);
+  if (!isString(dtype)) throw expectedType('float32, float16 or bfloat16', 'dtype', dtype);
+  if (!['float32', 'float16', 'bfloat16'].includes(dtype))
+    throw expectedRange('float32, float16 or bfloat16', 'dtype', dtype);
+  if (keepLayers !== undefined) parseLayers(keepLayers);
+}
+
+async function requireVacant(folder: string): Promise<void> {
+  const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    if (error.code === 'ENOTDIR') return [''];
+    throw error;
+  });
+  if (entries.length > 0)
+    throw expectedRange('a folder that does not exist yet or is empty', 'destination', folder);
+}
+
+/** What a folder of published files would become. Rejects with ERR_MODEL_NOT_FOUND when there are none. */
+export async function planFolder(folder: string, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> {
+  const places = publishedNames.map((name) => join(folder, name));
+  const facts = await stat(folder).catch(() => null);
+  if (!facts) throw modelNotFound(folder, places, 'there is no such folder');
+  if (!facts.isDirectory()) throw modelNotFound(folder, places, 'it is a file, not a folder');
+  const files = await findPublished(folder);
+  if (!files.firstStage && !files.secondStage && !files.speakerEncoder && !files.codec) {
+    const entries = await readdir(folder);
+    if (entries.includes(manifestFile))
+      throw new MetaVoiceError(
+        'ERR_MODEL_NOT_FOUND',
+        `${folder} is a model folder already (it has ${manifestFile}); use it as it is, or convert from the published files`,
+        { details: { model: folder } },
+      );
+    throw modelNotFound(folder, places, 'the folder has none of the files');
+  }
+  return planModel(files, dtype, keepLayers);
+}
+
+/**
+ * Writes a model into a new folder beside the target and renames it there at the end; nothing stays behind when that
+ * fails. With `lateIsFine`, a target that appeared meanwhile is left as it is.
+ */
+export async function writeWhole(
+  plan: ModelPlan,
+  target: string,
+  options: WriteOptions & { lateIsFine?: boolean },
+): Promise<Manifest> {
+  await mkdir(dirname(target), { recursive: true });
+  const partial = `${target}.${process.pid}-${randomBytes(4).toString('hex')}.partial`;
+  await mkdir(partial);
+  try {
+    const manifest = await writeModel(plan, partial, options);
+    options.signal?.throwIfAborted();
+    await moveInto(partial, target, options.lateIsFine ?? false);
+    return manifest;
+  } finally {
+    await rm(partial, { recursive: true, force: true });
+  }
+}
+
+async function moveInto(partial: string, target: string, lateIsFine: boolean): Promise<void> {
+  // An empty folder in the place gives way; one with anything in it stays.
+  await rmdir(target).catch(() => {});
+  try {
+    await rename(partial, target);
+  } catch (error) {
+    const taken = ['ENOTEMPTY', 'EEXIST', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
+    if (taken && lateIsFine && (await stat(join(target, manifestFile)).catch(() => null))) return;
+    throw error;
+  }
+  await flushFolder(dirname(target));
+}

@@ -1,0 +1,159 @@
+import { isBoolean, isFiniteNumber, isInteger, isPlainObject, isString, received } from '../is.js';
+import type { Manifest } from './manifest.js';
+import { refuseCheckpoint } from './refuse.js';
+
+/** Throws when a value is not of its kind; `path` names it: `firstStage.layers`. */
+type Check = (value: unknown, path: string, refuse: Refuse) => void;
+type Refuse = (path: string, expected: string, value: unknown) => Error;
+
+const that =
+  (expected: string, holds: (value: unknown) => boolean): Check =>
+  (value, path, refuse) => {
+    if (!holds(value)) throw refuse(path, expected, value);
+  };
+
+const most = 2 ** 31;
+const isNatural = (value: unknown): boolean => isInteger(value) && value >= 0 && value < most;
+const isBase64 = (value: unknown): boolean =>
+  isString(value) && value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value);
+
+const text = that('text', isString);
+const natural = that('a natural number', isNatural);
+const size = that('a positive integer', (value) => isNatural(value) && value !== 0);
+const bytes = that('a number of bytes', (value) => Number.isSafeInteger(value) && (value as number) > 0);
+const positive = that('a positive number', (value) => isFiniteNumber(value) && value > 0);
+const flag = that('true or false', isBoolean);
+const base64 = that('base64', isBase64);
+// A name from a file must not lead out of the folder.
+const fileName = that('the name of a .safetensors file in the folder', (value) => {
+  return isString(value) && /^[^/\\:]+\.safetensors$/.test(value) && !value.startsWith('.');
+});
+const oneOf = (...values: string[]): Check =>
+  that(values.join(' or '), (value) => isString(value) && values.includes(value));
+
+const list =
+  (item: Check, least = 0): Check =>
+  (value, path, refuse) => {
+    if (!Array.isArray(value) || value.length < least)
+      throw refuse(path, least > 0 ? 'a list that is not empty' : 'a list', value);
+    value.forEach((entry, index) => {
+      item(entry, `${path}[${index}]`, refuse);
+    });
+  };
+
+const object =
+  (fields: Record<string, Check>): Check =>
+  (value, path, refuse) => {
+    if (!isPlainObject(value)) throw refuse(path, 'an object', value);
+    for (const [name, check] of Object.entries(fields))
+      check(Object.hasOwn(value, name) ? value[name] : undefined, path ? `${path}.${name}` : name, refuse);
+  };
+
+const nullable =
+  (check: Check): Check =>
+  (value, path, refuse) => {
+    if (value !== null) check(value, path, refuse);
+  };
+
+const optional =
+  (check: Check): Check =>
+  (value, path, refuse) => {
+    if (value !== undefined) check(value, path, refuse);
+  };
+
+const ids: Check = (value, path, refuse) => {
+  if (!isPlainObject(value) || !Object.values(value).every(isNatural))
+    throw refuse(path, 'ids by token', value);
+};
+
+const part = { file: fileName, bytes };
+
+const transformer = object({
+  ...part,
+  dtype: oneOf('float32', 'float16', 'bfloat16'),
+  layers: size,
+  heads: size,
+  width: size,
+  feedForward: size,
+  positions: size,
+  vocabularies: list(size, 1),
+  outputs: list(size, 1),
+  tied: flag,
+  speakerEmbedding: natural,
+  norm: oneOf('rmsnorm', 'layernorm'),
+  normEpsilon: positive,
+  activation: oneOf('swiglu', 'gelu'),
+  tokenizer: object({
+    name: text,
+    pattern: text,
+    ranks: list(base64, 1),
+    special: ids,
+    offset: natural,
+  }),
+});
+
+const manifest = object({
+  format: oneOf('metavoice-model'),
+  version: that('1, the version that this package reads', (value) => value === 1),
+  firstStage: nullable(transformer),
+  secondStage: nullable(transformer),
+  speakerEncoder: nullable(object({ ...part, layers: size, hidden: size, mels: size, embedding: size })),
+  codec: nullable(
+    object({
+      ...part,
+      sampleRate: size,
+      ratios: list(size, 1),
+      dimension: size,
+      codebookSize: size,
+      storedCodebooks: size,
+      codebooks: size,
+      encoder: flag,
+    }),
+  ),
+  speakers: list(object({ name: text, embedding: base64 })),
+  provenance: object({
+    sources: list(object({ file: text, bytes })),
+    digest: text,
+    layers: optional(text),
+    converter: text,
+  }),
+});
+
+/** The value as a manifest. Throws ERR_CHECKPOINT that names the field, what was expected and what was found. */
+export function checkManifest(file: string, value: unknown): Manifest {
+  const refuse: Refuse = (path, expected, found) =>
+    refuseCheckpoint(
+      file,
+      `expected ${expected} for \`${path || 'the manifest'}\` but found ${received(found)}; convert the model again`,
+      { field: path, expected, found },
+    );
+  manifest(value, '', refuse);
+  const checked = value as Manifest;
+  checkSense(checked, refuse);
+  return checked;
+}
+
+/** What single fields can't show. */
+function checkSense(checked: Manifest, refuse: Refuse): void {
+  for (const name of ['firstStage', 'secondStage'] as const) {
+    const stage = checked[name];
+    if (!stage) continue;
+    if (stage.width % stage.heads !== 0)
+      throw refuse(`${name}.heads`, `a divisor of the width ${stage.width}`, stage.heads);
+    const { offset, ranks, special } = stage.tokenizer;
+    const largest = offset + Math.max(ranks.length - 1, ...Object.values(special));
+    if (largest >= stage.vocabularies[0]!)
+      throw refuse(`${name}.tokenizer`, `ids below ${stage.vocabularies[0]}`, largest);
+  }
+  const { codec } = checked;
+  if (codec && codec.codebooks > codec.storedCodebooks)
+    throw refuse('codec.codebooks', `at most ${codec.storedCodebooks}`, codec.codebooks);
+  const embedding = checked.speakerEncoder?.embedding ?? checked.firstStage?.speakerEmbedding;
+  checked.speakers.forEach((speaker, index) => {
+    const numbers = Buffer.from(speaker.embedding, 'base64').length / 4;
+    if (!Number.isInteger(numbers) || numbers === 0 || (embedding && numbers !== embedding))
+      throw refuse(`speakers[${index}].embedding`, `${embedding ?? 'some'} float32 numbers`, numbers);
+  });
+  if (!checked.firstStage && !checked.secondStage && !checked.speakerEncoder && !checked.codec)
+    throw refuse('firstStage', 'at least one part', null);
+}

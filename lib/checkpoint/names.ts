@@ -1,0 +1,206 @@
+/**
+ * The names of tensors: ours in the files of a model folder, and the published ones that become them. A `#` stands for
+ * a number.
+ */
+
+import type { CodecManifest, SpeakerEncoderManifest, TransformerManifest } from './manifest.js';
+
+type Pair = readonly [published: string, ours: string];
+
+const common: readonly Pair[] = [
+  ['transformer.wtes.#', 'tokens.#'],
+  ['transformer.wpe', 'positions'],
+  ['speaker_cond_pos', 'speaker'],
+  ['transformer.h.#.ln_1', 'layers.#.attention_norm'],
+  ['transformer.h.#.attn.c_attn', 'layers.#.attention.qkv'],
+  ['transformer.h.#.attn.c_proj', 'layers.#.attention.out'],
+  ['transformer.h.#.ln_2', 'layers.#.feed_forward_norm'],
+  ['transformer.h.#.mlp.c_proj', 'layers.#.feed_forward.down'],
+  ['transformer.ln_f', 'norm'],
+  ['lm_heads.#', 'heads.#'],
+];
+
+const feedForward: Readonly<Record<'swiglu' | 'gelu', readonly Pair[]>> = {
+  swiglu: [
+    ['transformer.h.#.mlp.swiglu.w1', 'layers.#.feed_forward.gate'],
+    ['transformer.h.#.mlp.swiglu.w3', 'layers.#.feed_forward.up'],
+  ],
+  gelu: [['transformer.h.#.mlp.c_fc', 'layers.#.feed_forward.up']],
+};
+
+const pattern = (template: string): RegExp =>
+  new RegExp(`^${template.replaceAll('.', '\\.').replace('#', '(\\d+)')}\\.(weight|bias)$`);
+
+const toOurs = [...common, ...feedForward.swiglu, ...feedForward.gelu].map(
+  ([published, ours]) => [pattern(published), ours] as const,
+);
+
+function rename(name: string, rules: readonly (readonly [RegExp, string])[]): string | null {
+  for (const [from, to] of rules) {
+    const match = from.exec(name);
+    if (match) return `${to.replace('#', match[1]!)}.${match.at(-1)}`;
+  }
+  return null;
+}
+
+/** Our name of a published tensor of a language model, `_orig_mod.` or not; null when it is none. */
+export const transformerName = (published: string): string | null =>
+  rename(published.replace(/^_orig_mod\./, ''), toOurs);
+
+/** The published name of one of ours. */
+export const publishedName = (ours: string, activation: 'swiglu' | 'gelu'): string =>
+  rename(
+    ours,
+    [...common, ...feedForward[activation]].map(([published, mine]) => [pattern(mine), published] as const),
+  ) ?? ours;
+
+/** Our name of a tensor of EnCodec's, in the original's spelling or Hugging Face's; null when it is none. */
+export function codecName(published: string): string | null {
+  const book = /^quantizer\.(?:vq\.layers\.(\d+)\._codebook|layers\.(\d+)\.codebook)\.embed$/.exec(published);
+  if (book) return `quantizer.${book[1] ?? book[2]}.embed`;
+  const lstm = /^(encoder|decoder)\.(?:model|layers)\.(\d+)\.(lstm\.(?:weight|bias)_[ih]h_l\d+)$/.exec(
+    published,
+  );
+  if (lstm) return `${lstm[1]}.${lstm[2]}.${lstm[3]}`;
+  const conv =
+    /^(encoder|decoder)\.(?:model|layers)\.(\d+)\.((?:block\.[13]\.|shortcut\.)?)(?:conv\.conv|convtr\.convtr|conv)\.(.+)$/.exec(
+      published,
+    );
+  const leaf = conv && convolutionLeaves.get(conv[4]!);
+  return leaf ? `${conv[1]}.${conv[2]}.${conv[3]}${leaf}` : null;
+}
+
+const convolutionLeaves = new Map([
+  ['weight_g', 'weight_g'],
+  ['weight_v', 'weight_v'],
+  ['parametrizations.weight.original0', 'weight_g'],
+  ['parametrizations.weight.original1', 'weight_v'],
+  ['bias', 'bias'],
+]);
+
+/** Tensors that only training needs. */
+export const isCodecTraining = (published: string): boolean =>
+  /^quantizer\.(?:vq\.layers\.\d+\._codebook|layers\.\d+\.codebook)\.(?:inited|cluster_size|embed_avg)$/.test(
+    published,
+  );
+
+// ------------------------------------------------------------------------------------------ what must be there
+
+export interface ExpectedTensor {
+  shape: readonly number[];
+  optional?: true;
+}
+
+export type Expected = Map<string, ExpectedTensor>;
+
+export type TransformerSizes = Omit<
+  TransformerManifest,
+  'file' | 'bytes' | 'dtype' | 'heads' | 'norm' | 'normEpsilon' | 'tokenizer'
+>;
+
+/** Every tensor of a language model. */
+export function transformerTensors(sizes: TransformerSizes): Expected {
+  const { width, feedForward: inner, speakerEmbedding } = sizes;
+  const expected: Expected = new Map();
+  const need = (path: string, ...shape: number[]) => {
+    expected.set(`${path}.weight`, { shape });
+  };
+  const layer = (path: string, ...shape: number[]) => {
+    need(path, ...shape);
+    expected.set(`${path}.bias`, { shape: [shape[0]!], optional: true });
+  };
+  for (const [index, rows] of sizes.vocabularies.entries()) need(`tokens.${index}`, rows, width);
+  need('positions', sizes.positions, width);
+  if (speakerEmbedding > 0) need('speaker', width, speakerEmbedding);
+  for (let n = 0; n < sizes.layers; n++) {
+    layer(`layers.${n}.attention_norm`, width);
+    layer(`layers.${n}.attention.qkv`, 3 * width, width);
+    layer(`layers.${n}.attention.out`, width, width);
+    layer(`layers.${n}.feed_forward_norm`, width);
+    if (sizes.activation === 'swiglu') layer(`layers.${n}.feed_forward.gate`, inner, width);
+    layer(`layers.${n}.feed_forward.up`, inner, width);
+    layer(`layers.${n}.feed_forward.down`, width, inner);
+  }
+  layer('norm', width);
+  const heads = sizes.tied ? [] : sizes.outputs;
+  for (const [index, rows] of heads.entries()) need(`heads.${index}`, rows, width);
+  return expected;
+}
+
+/** Every tensor of the speaker encoder. */
+export function speakerEncoderTensors(sizes: Omit<SpeakerEncoderManifest, 'file' | 'bytes'>): Expected {
+  const expected: Expected = new Map();
+  lstm(expected, 'lstm', sizes.layers, sizes.mels, sizes.hidden);
+  expected.set('linear.weight', { shape: [sizes.embedding, sizes.hidden] });
+  expected.set('linear.bias', { shape: [sizes.embedding] });
+  return expected;
+}
+
+function lstm(expected: Expected, path: string, layers: number, input: number, hidden: number): void {
+  for (let n = 0; n < layers; n++) {
+    expected.set(`${path}.weight_ih_l${n}`, { shape: [4 * hidden, n === 0 ? input : hidden] });
+    expected.set(`${path}.weight_hh_l${n}`, { shape: [4 * hidden, hidden] });
+    expected.set(`${path}.bias_ih_l${n}`, { shape: [4 * hidden] });
+    expected.set(`${path}.bias_hh_l${n}`, { shape: [4 * hidden] });
+  }
+}
+
+export type CodecSizes = Pick<
+  CodecManifest,
+  'ratios' | 'dimension' | 'codebookSize' | 'storedCodebooks' | 'encoder'
+>;
+
+/**
+ * Every tensor of the codec. Channels, kernels and the depth of the LSTMs are taken from the tensors found; all else
+ * must agree with them.
+ */
+export function codecTensors(sizes: CodecSizes, found: ReadonlyMap<string, readonly number[]>): Expected {
+  const { ratios, dimension } = sizes;
+  const stages = ratios.length;
+  const expected: Expected = new Map();
+  const kernel = (path: string) => found.get(`${path}.weight_v`)?.[2] ?? 1;
+  const conv = (path: string, output: number, input: number, width = kernel(path)) => {
+    expected.set(`${path}.weight_g`, { shape: [output, 1, 1] });
+    expected.set(`${path}.weight_v`, { shape: [output, input, width] });
+    expected.set(`${path}.bias`, { shape: [output] });
+  };
+  const residual = (path: string, channels: number) => {
+    const hidden = found.get(`${path}.block.1.weight_v`)?.[0] ?? channels;
+    conv(`${path}.block.1`, hidden, channels);
+    conv(`${path}.block.3`, channels, hidden, 1);
+    conv(`${path}.shortcut`, channels, channels, 1);
+  };
+  const recurrent = (path: string, width: number) => {
+    let layers = 1;
+    while (found.has(`${path}.lstm.weight_ih_l${layers}`)) layers++;
+    lstm(expected, `${path}.lstm`, layers, width, width);
+  };
+
+  const widest = found.get('decoder.0.weight_v')?.[0] ?? 0;
+  const filters = widest / 2 ** stages;
+  const last = 3 * stages + 3;
+  conv('decoder.0', widest, dimension);
+  recurrent('decoder.1', widest);
+  ratios.forEach((ratio, index) => {
+    const channels = widest / 2 ** index;
+    const path = `decoder.${3 * index + 3}`;
+    expected.set(`${path}.weight_g`, { shape: [channels, 1, 1] });
+    expected.set(`${path}.weight_v`, { shape: [channels, channels / 2, 2 * ratio] });
+    expected.set(`${path}.bias`, { shape: [channels / 2] });
+    residual(`decoder.${3 * index + 4}`, channels / 2);
+  });
+  conv(`decoder.${last}`, 1, filters);
+  if (sizes.encoder) {
+    conv('encoder.0', filters, 1);
+    ratios.toReversed().forEach((ratio, index) => {
+      const channels = filters * 2 ** index;
+      residual(`encoder.${3 * index + 1}`, channels);
+      conv(`encoder.${3 * index + 3}`, 2 * channels, channels, 2 * ratio);
+    });
+    recurrent(`encoder.${last - 2}`, widest);
+    conv(`encoder.${last}`, dimension, widest);
+  }
+  for (let n = 0; n < sizes.storedCodebooks; n++)
+    expected.set(`quantizer.${n}.embed`, { shape: [sizes.codebookSize, dimension] });
+  return expected;
+}

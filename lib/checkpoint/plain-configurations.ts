@@ -1,0 +1,78 @@
+import { PickleObject } from './pickle-values.js';
+
+const isNode = (value: unknown): value is PickleObject =>
+  value instanceof PickleObject && /^omegaconf\.nodes\.\w+Node$/.test(value.type);
+
+const field = (value: PickleObject, name: string): unknown =>
+  value.state instanceof Map ? value.state.get(name) : undefined;
+
+/**
+ * Replaces every omegaconf configuration in a value by what it stands for: DictConfig → plain object, ListConfig →
+ * array, typed node → its value. Works in place and without recursion, so neither depth nor cycles can hurt.
+ */
+export function plainConfigurations(root: unknown): unknown {
+  const made = new Map<PickleObject, unknown>();
+  const seen = new Set<object>();
+  const waiting: (() => void)[] = [];
+
+  const visit = (value: object, work: () => void) => {
+    if (seen.has(value)) return;
+    seen.add(value);
+    waiting.push(work);
+  };
+
+  const configuration = (value: PickleObject): unknown => {
+    const content = field(value, '_content');
+    if (content instanceof Map) {
+      const object: Record<string, unknown> = {};
+      made.set(value, object);
+      waiting.push(() => {
+        for (const [key, item] of content)
+          Object.defineProperty(object, String(key), {
+            value: resolve(item),
+            configurable: true,
+            enumerable: true,
+            writable: true,
+          });
+      });
+      return object;
+    }
+    if (Array.isArray(content)) {
+      const list: unknown[] = [];
+      made.set(value, list);
+      waiting.push(() => {
+        for (const item of content) list.push(resolve(item));
+      });
+      return list;
+    }
+    // Absent, missing (`???`) or an interpolation.
+    return content ?? null;
+  };
+
+  const resolve = (given: unknown): unknown => {
+    let value = given;
+    for (let depth = 0; isNode(value) && depth < 8; depth++) value = field(value, '_val') ?? null;
+    if (value instanceof PickleObject) {
+      if (made.has(value)) return made.get(value);
+      return /^omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig)$/.test(value.type)
+        ? configuration(value)
+        : value;
+    }
+    if (value instanceof Map) {
+      const map = value;
+      visit(map, () => {
+        for (const [key, item] of map) map.set(key, resolve(item));
+      });
+    } else if (Array.isArray(value)) {
+      const list: unknown[] = value;
+      visit(list, () => {
+        for (let i = 0; i < list.length; i++) list[i] = resolve(list[i]);
+      });
+    }
+    return value;
+  };
+
+  const result = resolve(root);
+  for (let work = waiting.pop(); work; work = waiting.pop()) work();
+  return result;
+}

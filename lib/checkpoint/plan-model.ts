@@ -1,0 +1,149 @@
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { MetaVoiceError } from '../errors.js';
+import type { Dtype } from '../native/contract.js';
+import { planCodecFromSafetensors, planCodecFromTorch } from './codec.js';
+import type {
+  CodecManifest,
+  Manifest,
+  PartManifest,
+  SpeakerEncoderManifest,
+  TransformerManifest,
+} from './manifest.js';
+import type { PlannedPart } from './part.js';
+import { refuseCheckpoint } from './refuse.js';
+import type { PublishedFiles } from './sources.js';
+import { planSpeakerEncoder } from './speaker-encoder.js';
+import { TorchFile } from './torch-file.js';
+import { planTransformer } from './transformer.js';
+
+/** Changes when the same files would give another folder; part of the key of the cache. */
+const converter = 'metavoice-convert-1';
+
+export interface ModelPlan {
+  firstStage: PlannedPart<TransformerManifest> | null;
+  secondStage: PlannedPart<TransformerManifest> | null;
+  speakerEncoder: PlannedPart<SpeakerEncoderManifest> | null;
+  codec: PlannedPart<CodecManifest> | null;
+  provenance: Manifest['provenance'];
+}
+
+export const partNames = ['firstStage', 'secondStage', 'speakerEncoder', 'codec'] as const;
+export type PartName = (typeof partNames)[number];
+
+/** Something read, and what tells it from other content. */
+interface Fingerprinted<T> {
+  part: T;
+  file: string;
+  bytes: number;
+  fingerprint: string;
+}
+
+/**
+ * Reads the structure of published files, not their numbers, and decides what goes into a model folder. Rejects with
+ * ERR_CHECKPOINT; a RangeError for `keepLayers` that the model has not got.
+ */
+export async function planModel(
+  files: PublishedFiles,
+  dtype: Dtype,
+  keepLayers?: string,
+): Promise<ModelPlan> {
+  if (keepLayers !== undefined && !files.firstStage)
+    throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', '`keepLayers` needs first_stage.pt, which is not there');
+  const [firstStage, secondStage, speakerEncoder, codec] = await Promise.all([
+    fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
+    fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
+    fromTorch(files.speakerEncoder, planSpeakerEncoder),
+    planCodecFile(files.codec),
+  ]);
+  const found = [firstStage, secondStage, speakerEncoder, codec];
+  const plan: ModelPlan = {
+    firstStage: firstStage?.part ?? null,
+    secondStage: secondStage?.part ?? null,
+    speakerEncoder: speakerEncoder?.part ?? null,
+    codec: codec?.part ?? null,
+    provenance: {
+      sources: found.flatMap((item) => (item ? [{ file: basename(item.file), bytes: item.bytes }] : [])),
+      digest: digestOf(dtype, keepLayers, found),
+      ...(keepLayers !== undefined && { layers: keepLayers }),
+      converter,
+    },
+  };
+  requireAgreement(plan, files);
+  return plan;
+}
+
+async function fromTorch<T>(
+  path: string | null,
+  read: (file: TorchFile) => T,
+): Promise<Fingerprinted<T> | null> {
+  if (path === null) return null;
+  const file = await TorchFile.read(path);
+  return { part: read(file), file: path, bytes: file.size, fingerprint: file.fingerprint };
+}
+
+async function planCodecFile(
+  codec: PublishedFiles['codec'],
+): Promise<Fingerprinted<PlannedPart<CodecManifest>> | null> {
+  if (!codec?.header) return fromTorch(codec?.file ?? null, planCodecFromTorch);
+  const { file, header } = codec;
+  const part = await planCodecFromSafetensors(file, header);
+  const shape = createHash('sha256').update(header.text).digest('hex');
+  return {
+    part,
+    file,
+    bytes: header.size,
+    fingerprint: `${header.size}:${header.modified}:${shape}:${part.manifest.sampleRate}`,
+  };
+}
+
+function digestOf(
+  dtype: Dtype,
+  keepLayers: string | undefined,
+  found: readonly (Fingerprinted<unknown> | null)[],
+): string {
+  const facts = [converter, dtype, keepLayers ?? null, ...found.map((item) => item?.fingerprint ?? null)];
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
+}
+
+/** The parts must fit each other: codes and embeddings pass between them. */
+function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
+  const first = plan.firstStage?.manifest;
+  const second = plan.secondStage?.manifest;
+  const encoder = plan.speakerEncoder?.manifest;
+  const codec = plan.codec?.manifest;
+  const agree = (file: string | null, what: string, expected: number, found: number, by: string) => {
+    if (expected === found || file === null) return;
+    throw refuseCheckpoint(
+      file,
+      `has ${what} ${found}, expected ${expected} as in ${by}; are they of one model?`,
+      {
+        expected,
+        found,
+      },
+    );
+  };
+  const codes = first && (first.tokenizer.offset - 1) / 2;
+  if (codes && second)
+    agree(files.secondStage, 'the codebook size', codes, second.tokenizer.offset - 1, 'the first stage');
+  const stageCodes = codes ?? (second && second.tokenizer.offset - 1);
+  const codecFile = files.codec?.file ?? null;
+  if (stageCodes && codec)
+    agree(codecFile, 'the codebook size', stageCodes, codec.codebookSize, 'the language models');
+  if (second && codec) {
+    const needed = second.vocabularies.length + second.outputs.length;
+    if (codec.storedCodebooks < needed)
+      agree(codecFile, 'the number of codebooks', needed, codec.storedCodebooks, 'the second stage');
+  }
+  const embedding = encoder?.embedding;
+  for (const [stage, name] of [
+    [first, 'the first stage'],
+    [second, 'the second stage'],
+  ] as const)
+    if (embedding && stage && stage.speakerEmbedding > 0)
+      agree(files.speakerEncoder, 'the embedding size', stage.speakerEmbedding, embedding, name);
+}
+
+/** The entry of a part in the manifest, its file known. */
+export const entryOf = <M extends PartManifest>(part: PlannedPart<M>, file: PartManifest): M =>
+  ({ ...file, ...part.manifest }) as M;

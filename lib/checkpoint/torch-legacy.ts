@@ -1,0 +1,72 @@
+import { MetaVoiceError } from '../errors.js';
+import type { FileReader } from './file-reader.js';
+import { type Unpickled, unpickle } from './pickle.js';
+import { dtypeBytes } from './pickle-values.js';
+import { refuseCheckpoint } from './refuse.js';
+import type { StoragePlace } from './torch-file.js';
+
+const magic = 0x1950a86a20f9469cfc6cn;
+const mostStorages = 65_536;
+const largestHead = 64 << 20;
+
+/**
+ * The container that `torch.save` wrote before 2020: five pickles (magic, version, machine, value, storage keys), then
+ * each storage as a 64-bit count and its numbers. Published speaker encoders of that age come in it.
+ */
+export async function readLegacy(
+  reader: FileReader,
+): Promise<{ value: unknown; places: ReadonlyMap<string, StoragePlace> }> {
+  for (let length = 1 << 20; ; length *= 4) {
+    const head = await reader.read(0, Math.min(length, reader.size, largestHead));
+    try {
+      return await readHead(reader, head);
+    } catch (error) {
+      const short = MetaVoiceError.isInstance(error) && error.details.truncated === true;
+      if (!short || length >= Math.min(reader.size, largestHead)) throw error;
+    }
+  }
+}
+
+async function readHead(reader: FileReader, head: Buffer) {
+  let at = 0;
+  const next = async (): Promise<Unpickled> => {
+    const pickle = await unpickle(head, reader.path, at);
+    at += pickle.bytes;
+    return pickle;
+  };
+  if ((await next()).value !== magic)
+    throw refuseCheckpoint(reader.path, 'expected a file of torch.save, found another pickle');
+  const version = (await next()).value;
+  if (version !== 1001)
+    throw refuseCheckpoint(
+      reader.path,
+      `version ${String(version)} of the old torch container; expected 1001`,
+    );
+  const system = (await next()).value;
+  if (!(system instanceof Map) || system.get('little_endian') !== true)
+    throw refuseCheckpoint(reader.path, 'expected little-endian numbers');
+  const { value, storages } = await next();
+  const keys = (await next()).value;
+  if (!Array.isArray(keys) || keys.length > mostStorages || new Set(keys).size !== keys.length)
+    throw refuseCheckpoint(reader.path, 'its list of storages is damaged');
+
+  const places = new Map<string, StoragePlace>();
+  for (const key of keys) {
+    const dtype = storages.get(key);
+    if (!dtype) throw refuseCheckpoint(reader.path, `storage ${String(key)} is listed but not used`);
+    const count = (await reader.read(at, 8)).readBigInt64LE();
+    const bytes = Number(count) * dtypeBytes[dtype];
+    if (count < 0n || at + 8 + bytes > reader.size)
+      throw refuseCheckpoint(
+        reader.path,
+        `storage ${key} lies outside the file; it is truncated or damaged`,
+        {
+          expected: at + 8 + bytes,
+          found: reader.size,
+        },
+      );
+    places.set(key, { offset: at + 8, bytes, crc: 0 });
+    at += 8 + bytes;
+  }
+  return { value, places };
+}

@@ -1,0 +1,148 @@
+import { open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fromNative } from '../errors.js';
+import type { CopyJob, CopyPiece, Dtype } from '../native/contract.js';
+import { loadDoor } from '../runtime/load.js';
+import { type Manifest, manifestFile, type PartManifest } from './manifest.js';
+import { checkModelFolder } from './model-folder.js';
+import type { PlannedPart } from './part.js';
+import { entryOf, type ModelPlan, type PartName, partNames } from './plan-model.js';
+import { planSafetensors } from './safetensors.js';
+
+export interface ConvertProgress {
+  /** The part that is written: `first stage`, `second stage`, `speaker encoder` or `codec`. */
+  phase: string;
+  bytes: number;
+  totalBytes: number;
+}
+
+export interface WriteOptions {
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: ConvertProgress) => void) | undefined;
+}
+
+const files: Readonly<Record<PartName, { file: string; phase: string }>> = {
+  firstStage: { file: 'first_stage.safetensors', phase: 'first stage' },
+  secondStage: { file: 'second_stage.safetensors', phase: 'second stage' },
+  speakerEncoder: { file: 'speaker_encoder.safetensors', phase: 'speaker encoder' },
+  codec: { file: 'codec.safetensors', phase: 'codec' },
+};
+
+/** One file to be written: its header, and what is cast into it. */
+interface PartJob {
+  name: PartName;
+  phase: string;
+  entry: PartManifest;
+  path: string;
+  header: Buffer;
+  pieces: CopyPiece[];
+}
+
+/**
+ * Writes the files of a model into an existing folder, the manifest last, everything flushed. The numbers are cast on a
+ * native thread in small buffers. Rejects with ERR_CHECKPOINT, the errno errors of the file system, or the signal's
+ * reason; what was written stays for the caller to remove.
+ */
+export async function writeModel(
+  plan: ModelPlan,
+  folder: string,
+  { signal, onProgress }: WriteOptions,
+): Promise<Manifest> {
+  const jobs = partNames.flatMap((name) => {
+    const part = plan[name];
+    return part ? [jobFor(name, part, folder)] : [];
+  });
+  const totalBytes = jobs.reduce((sum, { entry }) => sum + entry.bytes, 0);
+  let before = 0;
+  for (const { phase, entry, path, header, pieces } of jobs) {
+    signal?.throwIfAborted();
+    onProgress?.({ phase, bytes: before, totalBytes });
+    await writeFile(path, header, { flag: 'wx' });
+    const started = before + header.length;
+    await copy({ destination: path, pieces }, signal, (bytes) => {
+      onProgress?.({ phase, bytes: started + bytes, totalBytes });
+    });
+    before += entry.bytes;
+  }
+  const manifest: Manifest = {
+    format: 'metavoice-model',
+    version: 1,
+    firstStage: null,
+    secondStage: null,
+    speakerEncoder: null,
+    codec: null,
+    ...Object.fromEntries(jobs.map(({ name, entry }) => [name, entry])),
+    speakers: [],
+    provenance: plan.provenance,
+  };
+  signal?.throwIfAborted();
+  await writeFlushed(join(folder, manifestFile), `${JSON.stringify(manifest, null, 1)}\n`);
+  await flushFolder(folder);
+  // What was written is held to the same rules as what is read.
+  return checkModelFolder(folder);
+}
+
+function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string): PartJob {
+  const { file, phase } = files[name];
+  const { tensors, dtype } = part;
+  const planned = tensors.map((tensor) => ({ name: tensor.name, dtype, shape: tensor.source.shape }));
+  const { header, offsets, size } = planSafetensors(planned, { format: 'metavoice' });
+  const pieces = tensors.map(({ name: tensor, source }): CopyPiece => {
+    const { crc32 } = source;
+    return {
+      name: tensor,
+      source: source.file,
+      sourceOffset: source.offset,
+      sourceDtype: source.dtype as 'float64' | Dtype,
+      destinationOffset: offsets.get(tensor)!,
+      destinationDtype: dtype,
+      shape: [...source.shape],
+      strides: source.strides && [...source.strides],
+      ...(crc32 !== undefined && { crc32 }),
+    };
+  });
+  // In the order of the source a disk reads forward.
+  pieces.sort((a, b) => a.sourceOffset - b.sourceOffset);
+  const path = join(folder, file);
+  return { name, phase, entry: entryOf(part, { file, bytes: size }), path, header, pieces };
+}
+
+/** Runs a native copy; an aborted one rejects with the signal's reason. */
+async function copy(
+  job: CopyJob,
+  signal: AbortSignal | undefined,
+  onProgress: (bytes: number) => void,
+): Promise<void> {
+  const running = loadDoor().copyTensors(job, onProgress);
+  const cancel = () => running.cancel();
+  signal?.addEventListener('abort', cancel, { once: true });
+  if (signal?.aborted) cancel();
+  try {
+    await running.done;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw fromNative(error);
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+async function writeFlushed(path: string, text: string): Promise<void> {
+  const handle = await open(path, 'wx');
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes the names in a folder last; where a folder can't be flushed, the system takes care of it. */
+export async function flushFolder(folder: string): Promise<void> {
+  try {
+    const handle = await open(folder, 'r');
+    await handle.sync().finally(() => handle.close());
+  } catch {
+    // Not possible on Windows and on some network drives.
+  }
+}
