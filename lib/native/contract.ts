@@ -236,6 +236,8 @@ export interface NativeModel {
   encode(samples: Float32Array, sampleRate: number): Promise<{ codes: Uint16Array; frames: number }>;
   /** Whole when `pieces` is null, else in pieces of so many frames with carried state. */
   decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
+  /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */
+  readBandwidth(): Promise<number>;
   /** Stops the engine thread after the launch in flight; pending calls reject with ERR_DISPOSED. Idempotent. */
   dispose(): Promise<void>;
 }

@@ -3,6 +3,7 @@
 #include "binding/utterance.h"
 #include "binding/values.h"
 #include "engine/stages.h"
+#include "ops/read_bandwidth.h"
 
 namespace metavoice::binding {
 
@@ -38,6 +39,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::first_stage_greedy>("firstStageGreedy"),
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
+                      InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
                       InstanceMethod<&ModelObject::dispose>("dispose")});
 }
 
@@ -124,6 +126,14 @@ Napi::Value ModelObject::decode(const Napi::CallbackInfo& info) {
   const std::vector<int64_t> pieces = info[1].IsNull() || info[1].IsUndefined() ? std::vector<int64_t>{} : integers_of(info[1], "pieces");
   return host_->run(
       info.Env(), [=](const engine::SpeechModel& model) { return engine::decode(model, codes, pieces); }, floats_answer);
+}
+
+Napi::Value ModelObject::read_bandwidth(const Napi::CallbackInfo& info) {
+  constexpr int64_t kBytes = int64_t{1} << 29;  // beyond any cache
+  constexpr int kRounds = 5;
+  return host_->run(
+      info.Env(), [](const engine::SpeechModel&) { return ops::read_bandwidth(kBytes, kRounds); },
+      [](Napi::Env env, double found) -> Napi::Value { return Napi::Number::New(env, found); });
 }
 
 Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) { return host_->dispose(info.Env()); }

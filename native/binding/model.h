@@ -35,6 +35,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value second_stage_logits(const Napi::CallbackInfo& info);
   Napi::Value encode(const Napi::CallbackInfo& info);
   Napi::Value decode(const Napi::CallbackInfo& info);
+  Napi::Value read_bandwidth(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Host> host_;
