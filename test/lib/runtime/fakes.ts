@@ -1,10 +1,22 @@
 /** Folders that look like libtorch, and Pythons that answer as told, for tests that must not depend on the machine. */
-import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { afterAll } from 'vitest';
 import { libraryFile } from '../../../dist/runtime/libtorch.js';
 
-export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), 'metavoice-runtime-'));
+const made: string[] = [];
+
+afterAll(() => {
+  for (const folder of made) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A new folder, removed after the tests of the file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'metavoice-runtime-'));
+  made.push(folder);
+  return folder;
+}
 
 export function write(file: string, content: string | Uint8Array): void {
   mkdirSync(dirname(file), { recursive: true });
