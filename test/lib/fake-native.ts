@@ -125,4 +125,5 @@ export class FakeModel implements NativeModel {
     new Float32Array(6 * (codes.length / 2) * 1025);
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+  readBandwidth = async () => 1e9;
 }
