@@ -36,17 +36,19 @@ export async function build(options = {}) {
     METAVOICE_LIBTORCH: libtorch.directory,
     METAVOICE_TESTS: (await exists(join(root, 'test', 'native'))) ? 'ON' : 'OFF',
   };
-  const stamp = await fingerprint({
-    settings,
-    version: libtorch.version,
-    arch: options.arch ?? process.arch,
-  });
+  const facts = { settings, version: libtorch.version, arch: options.arch ?? process.arch };
+  const stamp = await fingerprint(facts, ['native']);
   // The stamps lie with the products, so that each folder knows what it holds.
   const products = [
-    { stampFile: join(out, '.stamp'), files: [join(out, 'metavoice.node'), join(out, engineFile)] },
-    ...(options.tests ? [{ stampFile: join(buildFolder, 'metavoice_tests.stamp'), files: [testsFile] }] : []),
+    { stampFile: join(out, '.stamp'), stamp, files: [join(out, 'metavoice.node'), join(out, engineFile)] },
   ];
-  if (!options.force && (await areFresh(products, stamp))) {
+  if (options.tests)
+    products.push({
+      stampFile: join(buildFolder, 'metavoice_tests.stamp'),
+      stamp: await fingerprint(facts, ['native', join('test', 'native')]),
+      files: [testsFile],
+    });
+  if (!options.force && (await areFresh(products))) {
     say('native code is built already');
     return { ...libtorch, stamp };
   }
@@ -56,7 +58,7 @@ export async function build(options = {}) {
   await mkdir(out, { recursive: true });
   for (const file of ['metavoice.node', engineFile])
     await replace(join(buildFolder, 'Release', file), join(out, file));
-  for (const { stampFile } of products) await writeFile(stampFile, stamp);
+  for (const product of products) await writeFile(product.stampFile, product.stamp);
   say(`built ${relative(process.cwd(), out) || out}`);
   return { ...libtorch, stamp };
 }
@@ -133,11 +135,16 @@ async function fetchTools() {
   );
 }
 
-/** Everything that decides the binaries: sizes and times of the sources, and the settings. @param {object} facts */
-async function fingerprint(facts) {
+/**
+ * Everything that decides the binaries: the settings, and sizes and times of the sources.
+ *
+ * @param {object} facts
+ * @param {string[]} folders
+ */
+async function fingerprint(facts, folders) {
   const hash = createHash('sha256').update(JSON.stringify(facts));
   const entries = await Promise.all(
-    ['native', join('test', 'native')].map((folder) =>
+    folders.map((folder) =>
       readdir(join(root, folder), { recursive: true, withFileTypes: true }).catch(() => []),
     ),
   );
@@ -165,12 +172,9 @@ const exists = (path) =>
     () => false,
   );
 
-/**
- * @param {{ stampFile: string, files: string[] }[]} products
- * @param {string} stamp
- */
-async function areFresh(products, stamp) {
-  for (const { stampFile, files } of products) {
+/** @param {{ stampFile: string, stamp: string, files: string[] }[]} products */
+async function areFresh(products) {
+  for (const { stampFile, stamp, files } of products) {
     if ((await readFile(stampFile, 'utf8').catch(() => null)) !== stamp) return false;
     for (const file of files) if (!(await exists(file))) return false;
   }

@@ -24,7 +24,7 @@ async function speak(text) {
   try {
     say(`speaking with the voice of ${relative(root, voice)}`);
     const started = performance.now();
-    const speech = await tts.synthesize(text, { voice });
+    const speech = await tts.synthesize(text, { voice, seed: 1 });
     const seconds = (performance.now() - started) / 1000;
     const file = join(process.cwd(), 'hello.wav');
     await speech.save(file);
