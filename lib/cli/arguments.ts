@@ -1,0 +1,86 @@
+/** Option values from the command line, and what several commands share. */
+
+import type { LoadOptions, Progress } from '../options.js';
+import { type Terminal, UsageError } from './terminal.js';
+
+/** The options of `parseArgs` that say which model is loaded, and where. */
+export const loadArguments = {
+  model: { type: 'string', short: 'm' },
+  device: { type: 'string' },
+  dtype: { type: 'string' },
+  quantization: { type: 'string' },
+  libtorch: { type: 'string' },
+} as const;
+
+export const loadHelp = `  --model, -m M       folder of the model (environment METAVOICE_MODEL)
+  --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
+  --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
+  --quantization Q    none
+  --libtorch DIR      folder of libtorch (METAVOICE_LIBTORCH)`;
+
+type LoadValues = { [K in keyof typeof loadArguments]?: string | undefined };
+
+/** The values go through as they are: the library judges them. */
+export function loadOptions(values: LoadValues, terminal: Terminal): LoadOptions {
+  const { model, device, dtype, quantization, libtorch } = values;
+  const given = { model, device, dtype, quantization, libtorch };
+  return {
+    ...(given as LoadOptions),
+    signal: terminal.signal,
+    logger: {
+      warn: (_, message) => {
+        terminal.progress(null);
+        terminal.stderr.write(`metavoice: ${message}\n`);
+      },
+    },
+    onProgress: showProgress(terminal),
+  };
+}
+
+/** Progress of the library as a line on the terminal. */
+export const showProgress = (terminal: Terminal) => (progress: Progress) =>
+  terminal.progress(progressWords(progress));
+
+function progressWords(progress: Progress): string {
+  switch (progress.phase) {
+    case 'convert':
+      return `converting the model, ${share(progress.bytes, progress.totalBytes)}`;
+    case 'load':
+      return progress.part === 'runtime' ? 'opening libtorch' : 'loading the model';
+    case 'speak':
+      return `speaking, ${progress.seconds.toFixed(1)} s`;
+  }
+}
+
+/** `41 % of 5.0 GB` */
+export function share(bytes: number, total: number): string {
+  return `${total > 0 ? Math.floor((100 * bytes) / total) : 0} % of ${sizeWords(total)}`;
+}
+
+/** `62 MB` */
+export function sizeWords(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB'];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${value < 9.95 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+/** A number, or undefined where the option was not given. */
+export function numberArgument(value: string | undefined, name: string): number | undefined {
+  if (value === undefined) return undefined;
+  const number = value.trim() === '' ? Number.NaN : Number(value);
+  if (Number.isNaN(number))
+    throw new UsageError(`expected a number for \`--${name}\` but received "${value}"`);
+  return number;
+}
+
+/** Exactly so many words besides the options. */
+export function requirePositionals(found: string[], names: string[]): string[] {
+  if (found.length === names.length) return found;
+  const wanted = names.length === 0 ? 'options only' : names.join(' and ');
+  throw new UsageError(`expected ${wanted} but received ${found.length === 0 ? 'nothing' : found.join(' ')}`);
+}

@@ -1,0 +1,75 @@
+/** The dispatch of `metavoice`: finds the subcommand, and turns whatever happens into words on stderr and an exit code. */
+
+import { readFileSync } from 'node:fs';
+import { isUsage, type Terminal, UsageError, write } from './terminal.js';
+
+interface Command {
+  summary: string;
+  load: () => Promise<{ run: (args: string[], terminal: Terminal) => Promise<void>; help: string }>;
+}
+
+const commands: Record<string, Command> = {
+  say: { summary: 'speak a text into a WAV file', load: () => import('./say.js') },
+  voice: {
+    summary: 'make a voice of a recording, and say what it is worth',
+    load: () => import('./voice.js'),
+  },
+  convert: { summary: 'turn published checkpoints into a model folder', load: () => import('./convert.js') },
+  setup: { summary: 'get libtorch, which does the computing', load: () => import('./setup.js') },
+};
+
+const help = `Usage: metavoice COMMAND [OPTIONS]
+
+Commands
+${Object.entries(commands)
+  .map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}`)
+  .join('\n')}
+
+Options
+  --help, -h   this text; after a command, its own
+  --version    the version
+
+Results go to stdout, progress to stderr. Exit code: 0 done, 1 failed, 2 wrong usage.
+`;
+
+/** Runs one command line and gives the exit code. */
+export async function main(args: string[], terminal: Terminal): Promise<number> {
+  try {
+    await dispatch(args, terminal);
+    return 0;
+  } catch (error) {
+    return report(error, terminal);
+  } finally {
+    terminal.progress(null);
+  }
+}
+
+async function dispatch([name, ...rest]: string[], terminal: Terminal): Promise<void> {
+  if (name === '--version') return write(terminal.stdout, `${version()}\n`);
+  if (name === '--help' || name === '-h' || name === 'help') return write(terminal.stdout, help);
+  if (name === undefined) throw new UsageError('expected a command but received none');
+  if (!Object.hasOwn(commands, name))
+    throw new UsageError(
+      `expected one of the commands ${Object.keys(commands).join(', ')} but received \`${name}\``,
+    );
+  const command = await commands[name]!.load();
+  const end = rest.indexOf('--');
+  const options = end < 0 ? rest : rest.slice(0, end);
+  if (options.includes('--help') || options.includes('-h')) return write(terminal.stdout, command.help);
+  await command.run(rest, terminal);
+}
+
+function report(thrown: unknown, terminal: Terminal): number {
+  terminal.progress(null);
+  // After ^C whatever fails, fails for that.
+  const error = terminal.signal.aborted ? terminal.signal.reason : thrown;
+  // Whoever read our output has had enough: `metavoice say … | head`.
+  if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return 0;
+  terminal.stderr.write(`metavoice: ${error instanceof Error ? error.message : String(error)}\n`);
+  if (!isUsage(error)) return 1;
+  terminal.stderr.write('Try `metavoice --help`.\n');
+  return 2;
+}
+
+const version = (): string =>
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;

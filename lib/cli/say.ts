@@ -1,0 +1,168 @@
+/** `metavoice say`: a text in, a WAV file out. */
+
+import { readFile } from 'node:fs/promises';
+import { addAbortSignal, Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { parseArgs } from 'node:util';
+import { MetaVoice } from '../metavoice.js';
+import type { SpeakOptions, VoiceSource } from '../options.js';
+import { resolveLoadOptions, resolveSpeakOptions } from '../resolve-options.js';
+import type { Speech } from '../stream/collect.js';
+import { loadArguments, loadHelp, loadOptions, numberArgument, showProgress } from './arguments.js';
+import { type Terminal, UsageError, write } from './terminal.js';
+
+export const help = `Usage: metavoice say TEXT [OPTIONS]
+       metavoice say -f FILE [OPTIONS]
+       metavoice say - [OPTIONS]           (text from stdin)
+
+Speaks a text into a WAV file.
+
+  --output, -o FILE   where to write (default speech.wav); - streams to stdout while it speaks
+  --file, -f FILE     the text, in UTF-8; - is stdin
+  --voice, -v FILE    recording of the voice (WAV, FLAC, MP3, OGG), or a saved voice
+  --speaker NAME      a speaker that ships with the model
+${loadHelp}
+  --seed N            the same seed speaks the same bytes
+  --temperature X     default 1; lower is steadier, 0 takes the most likely
+  --top-p X           default 0.95
+  --top-k N           default off
+  --guidance X[,Y]    default 3: how strongly to follow the speaker, and the text
+  --quality Q         stream (default) or whole
+  --decoder D         auto or encodec
+  --max-seconds X     cut the speech at this length
+  --json              tell about the speech in JSON
+`;
+
+const known = {
+  ...loadArguments,
+  output: { type: 'string', short: 'o' },
+  file: { type: 'string', short: 'f' },
+  voice: { type: 'string', short: 'v' },
+  speaker: { type: 'string' },
+  seed: { type: 'string' },
+  temperature: { type: 'string' },
+  'top-p': { type: 'string' },
+  'top-k': { type: 'string' },
+  guidance: { type: 'string' },
+  quality: { type: 'string' },
+  decoder: { type: 'string' },
+  'max-seconds': { type: 'string' },
+  json: { type: 'boolean' },
+} as const;
+
+type Values = ReturnType<typeof parseArgs<{ options: typeof known; allowPositionals: true }>>['values'];
+
+export async function run(args: string[], terminal: Terminal): Promise<void> {
+  const { values, positionals } = parseArgs({ args, options: known, allowPositionals: true });
+  const { output = 'speech.wav', json = false } = values;
+  if (output === '-' && json)
+    throw new UsageError('expected another `--output` than - with `--json`: both write to stdout');
+  const load = loadOptions(values, terminal);
+  const speak = speakOptions(values, terminal);
+  // Wrong values are refused before stdin is read or anything is loaded.
+  resolveLoadOptions(load);
+  resolveSpeakOptions(speak);
+  const text = await readText(values.file, positionals, terminal);
+
+  const tts = await MetaVoice.load(load);
+  try {
+    const stream = tts.stream(text, speak);
+    if (output === '-') return await pipeline(stream.toNodeReadable(), terminal.stdout, { end: false });
+    const speech = await stream.collect();
+    await speech.save(output);
+    terminal.progress(null);
+    await write(
+      terminal.stdout,
+      json ? `${JSON.stringify(facts(speech, output, tts))}\n` : words(speech, output, tts),
+    );
+  } finally {
+    await tts.dispose();
+  }
+}
+
+function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
+  const { quality, decoder } = values;
+  const temperature = numberArgument(values.temperature, 'temperature');
+  const given: Record<keyof SpeakOptions & string, unknown> = {
+    voice: voiceArgument(values),
+    seed: numberArgument(values.seed, 'seed'),
+    sampling: {
+      temperature,
+      topP: numberArgument(values['top-p'], 'top-p'),
+      topK: numberArgument(values['top-k'], 'top-k'),
+      guidance: guidanceArgument(values.guidance),
+    },
+    decoder,
+    enhance: undefined,
+    quality,
+    chunkSeconds: undefined,
+    maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
+    signal: terminal.signal,
+    onProgress: showProgress(terminal),
+  };
+  return given as SpeakOptions;
+}
+
+function voiceArgument({ voice, speaker }: Values): VoiceSource | undefined {
+  if (voice !== undefined && speaker !== undefined)
+    throw new UsageError('expected `--voice` or `--speaker` but received both');
+  return speaker === undefined ? voice : { speaker };
+}
+
+function guidanceArgument(
+  value: string | undefined,
+): number | { speaker?: number; prompt?: number } | undefined {
+  if (value === undefined || !value.includes(',')) return numberArgument(value, 'guidance');
+  const [speaker, prompt, ...rest] = value.split(',').map((part) => numberArgument(part, 'guidance')!);
+  if (rest.length > 0) throw new UsageError(`expected X or X,Y for \`--guidance\` but received "${value}"`);
+  return { speaker: speaker!, prompt: prompt! };
+}
+
+async function readText(file: string | undefined, words: string[], terminal: Terminal): Promise<string> {
+  if (file !== undefined && words.length > 0)
+    throw new UsageError(`expected TEXT or \`--file\` but received both`);
+  if (file === undefined && words.length === 0)
+    throw new UsageError('expected TEXT, `-f FILE` or - but received nothing');
+  const source = file ?? (words.length === 1 ? words[0] : undefined);
+  if (source === '-') return decode(await readAll(terminal), 'stdin');
+  if (file === undefined) return words.join(' ');
+  return decode(await readFile(file, { signal: terminal.signal }), file);
+}
+
+/** Everything on stdin. */
+function readAll({ stdin, signal }: Terminal): Promise<Buffer> {
+  return buffer(addAbortSignal(signal, stdin instanceof Readable ? stdin : Readable.from(stdin)));
+}
+
+/** UTF-8, with or without a byte order mark; other encodings are refused, not misread. */
+function decode(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error(`expected text in UTF-8 in ${name} but found other bytes; save it as UTF-8`);
+  }
+}
+
+function words(speech: Speech, output: string, { device, dtype, reason }: MetaVoice): string {
+  const { durationSeconds, timings, seed, endReason } = speech;
+  const cut = endReason === 'limit' ? ', cut at the limit' : '';
+  return `${output}: ${durationSeconds.toFixed(2)} s${cut}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
+}
+
+function facts(speech: Speech, file: string, { device, dtype, reason, model }: MetaVoice) {
+  const { durationSeconds, sampleRate, seed, endReason, decoder, timings } = speech;
+  return {
+    file,
+    durationSeconds,
+    sampleRate,
+    seed,
+    endReason,
+    decoder,
+    timings,
+    device,
+    dtype,
+    reason,
+    model,
+  };
+}
