@@ -1,8 +1,8 @@
 /** The voices of one loaded model: its own speakers, and recordings, each computed once. */
 
-import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { webcrypto } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import type { Manifest, SpeakerManifest } from './checkpoint/manifest.js';
 import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
@@ -25,6 +25,7 @@ export class Voices {
   readonly #native: Pick<NativeModel, 'embedSpeaker'>;
   readonly #manifest: Manifest;
   readonly #folder: string;
+  #digest: Promise<string> | null = null;
   readonly #files = new Map<string, SharedTask<Voice>>();
 
   constructor(native: Pick<NativeModel, 'embedSpeaker'>, manifest: Manifest, folder: string) {
@@ -61,7 +62,10 @@ export class Voices {
   async voice(source: VoiceSource, signal: AbortSignal | null): Promise<Voice> {
     if (isVoice(source)) return source;
     if (typeof source === 'object' && 'speaker' in source)
-      return Voice.fromEmbedding(this.#embeddingOf(this.#speaker(source.speaker)), this.#encoderDigest());
+      return Voice.fromEmbedding(
+        this.#embeddingOf(this.#speaker(source.speaker)),
+        await this.#encoderDigest(),
+      );
     return this.#compute(source, signal);
   }
 
@@ -70,7 +74,7 @@ export class Voices {
     requirePart(this.#manifest, 'speakerEncoder', this.#folder);
     const context = {
       embed: (samples: Float32Array, sampleRate: number) => this.#native.embedSpeaker(samples, sampleRate),
-      encoderDigest: this.#encoderDigest(),
+      encoderDigest: await this.#encoderDigest(),
     };
     const file = typeof source === 'string' ? source : 'file' in source ? source.file : null;
     const key = file === null ? null : await identify(file);
@@ -95,12 +99,17 @@ export class Voices {
     if (this.#files.size > remembered && oldest !== undefined) this.#files.delete(oldest);
   }
 
-  /** Names the speaker encoder: embeddings of different ones do not mix. */
-  #encoderDigest(): string {
+  /**
+   * Names the speaker encoder by its content, so that a voice serves every model with this encoder, whatever its dtype.
+   */
+  #encoderDigest(): Promise<string> {
     const { provenance, speakerEncoder } = this.#manifest;
-    return createHash('sha256')
-      .update(JSON.stringify([provenance.digest, speakerEncoder]))
-      .digest('hex');
+    if (!speakerEncoder) return Promise.resolve(provenance.digest);
+    this.#digest ??= digestFile(join(this.#folder, speakerEncoder.file));
+    this.#digest.catch(() => {
+      this.#digest = null;
+    });
+    return this.#digest;
   }
 
   /** The speaker of this name; the first one for null. */
@@ -149,4 +158,10 @@ async function identify(file: string): Promise<string | null> {
   } catch {
     return null;
   }
+}
+
+/** SHA-256 on a thread of its own. The published encoder has 6 MB. */
+async function digestFile(path: string): Promise<string> {
+  const digest = await webcrypto.subtle.digest('SHA-256', await readFile(path));
+  return Buffer.from(digest).toString('hex');
 }

@@ -1,6 +1,8 @@
 /** A `MetaVoice` over the fake native model, as `MetaVoice.load` would make it. */
 
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Manifest, TokenizerData, TransformerManifest } from '../../dist/checkpoint/manifest.js';
 import type { DevicePolicy } from '../../dist/device/policy.js';
 import type { LoadedModel } from '../../dist/load-model.js';
@@ -65,6 +67,14 @@ export function fakeManifest(changes: Partial<Manifest> = {}): Manifest {
   };
 }
 
+/** A folder with what is read in JavaScript: the speaker encoder, whose content names it. */
+export function fakeFolder(): string {
+  const folder = join(tmpdir(), 'metavoice-fake-model');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'speaker_encoder.safetensors'), 'fake');
+  return folder;
+}
+
 export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {}): LoadedModel {
   const policy: DevicePolicy = {
     device: 'cpu',
@@ -87,7 +97,7 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
     native,
     engine: { sampleDistribution: (logits) => logits.slice() },
     manifest: fakeManifest(changes),
-    folder: '/models/fake',
+    folder: fakeFolder(),
     policy,
     libtorch: { version: '0.0.0', directory: '/libtorch', source: 'test' },
   };

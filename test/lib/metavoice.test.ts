@@ -6,7 +6,7 @@ import { encodeWav } from '../../dist/audio/wav.js';
 import { MetaVoice } from '../../dist/metavoice.js';
 import { chunks, emptyTally, type SpeechPlan } from '../../dist/stream/chunks.js';
 import { Voice } from '../../dist/voice/voice.js';
-import { fakeManifest, fakeMetaVoice } from './fake-metavoice.js';
+import { fakeFolder, fakeManifest, fakeMetaVoice } from './fake-metavoice.js';
 import { FakeModel } from './fake-native.js';
 
 let folder: string;
@@ -20,7 +20,9 @@ beforeAll(async () => {
   recording = join(folder, 'voice.wav');
   await writeFile(recording, encodeWav(tone(4), 16000));
 });
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
 
 const code = (expected: string) => expect.objectContaining({ code: expected });
 
@@ -261,7 +263,7 @@ describe('dispose', () => {
     expect(() => tts.stream('hello')).toThrow(code('ERR_DISPOSED'));
     await expect(tts.synthesize('hello')).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
     await expect(tts.voice(recording)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
-    expect(tts).toMatchObject({ device: 'cpu', dtype: 'float32', sampleRate: 24000, model: '/models/fake' });
+    expect(tts).toMatchObject({ device: 'cpu', dtype: 'float32', sampleRate: 24000, model: fakeFolder() });
   });
 
   it('ends streams in flight with ERR_DISPOSED', async () => {

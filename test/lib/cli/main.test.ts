@@ -1,0 +1,184 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { loadEngine } from '../../../dist/runtime/load.js';
+import { engineIsBuilt, fixture } from '../fixtures.js';
+
+const program = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
+const bria = fixture('voices/bria.mp3');
+const environment: NodeJS.ProcessEnv = { ...process.env };
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'metavoice-'));
+  if (engineIsBuilt) environment.METAVOICE_LIBTORCH = (await loadEngine()).libtorch.directory;
+  environment.METAVOICE_CACHE = join(folder, 'cache');
+  environment.METAVOICE_MODEL = fixture('model');
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+interface Outcome {
+  code: number | null;
+  stdout: Buffer;
+  stderr: string;
+}
+
+/** Runs the command in the temporary folder. `during` may meddle with the process. */
+function run(
+  args: string[],
+  { input = '', during }: { input?: string; during?: (child: ReturnType<typeof spawn>) => void } = {},
+): Promise<Outcome> {
+  const child = spawn(process.execPath, [program, ...args], { cwd: folder, env: environment });
+  const out: Buffer[] = [];
+  let stderr = '';
+  child.stdout.on('data', (data) => out.push(data));
+  child.stderr.on('data', (data) => (stderr += data));
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
+  during?.(child);
+  return new Promise((resolve) => {
+    child.on('close', (code) => resolve({ code, stdout: Buffer.concat(out), stderr }));
+  });
+}
+
+describe('wrong usage ends with 2', () => {
+  test.each<[string[], RegExp]>([
+    [[], /expected a command/],
+    [['sing'], /commands say, voice, convert, setup but received `sing`/],
+    [['constructor'], /expected one of the commands/],
+    [['say'], /expected TEXT/],
+    [['say', 'hi', '--foo'], /Unknown option '--foo'/],
+    [['say', 'hi', '-f', 'x'], /but received both/],
+    [['say', 'hi', '--seed', 'x'], /a number for `--seed`/],
+    [['say', 'hi', '--seed', '1.5'], /for `seed`/],
+    [['say', 'hi', '--device', 'gpu'], /for `device`/],
+    [['say', 'hi', '--quality', 'best'], /for `quality`/],
+    [['say', 'hi', '--guidance', '1,2,3'], /X or X,Y/],
+    [['say', 'hi', '--voice', 'a', '--speaker', 'b'], /but received both/],
+    [['say', 'hi', '-o', '-', '--json'], /both write to stdout/],
+    [['voice'], /expected FILE/],
+    [['convert', 'a'], /expected IN and OUT but received a/],
+    [['convert', 'a', 'b', '--dtype', 'fp8'], /for `dtype`/],
+    [['setup', 'now'], /expected options only/],
+  ])('%j', async (args, message) => {
+    const { code, stdout, stderr } = await run(args);
+    expect(stderr).toMatch(/^metavoice: /);
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toMatch(/\n\s+at /);
+    expect(stdout).toHaveLength(0);
+    expect(code).toBe(2);
+  });
+});
+
+describe('help and version', () => {
+  test.each([
+    ['--help', /Usage: metavoice COMMAND/],
+    ['-h', /Usage: metavoice COMMAND/],
+    ['say --help', /Usage: metavoice say TEXT/],
+    ['voice -h', /Usage: metavoice voice/],
+    ['convert --help', /--keep-layers/],
+    ['setup --help', /--cuda/],
+    ['--version', /^\d+\.\d+\.\d+\n$/],
+  ])('%s', async (line, expected) => {
+    const { code, stdout, stderr } = await run(line.split(' '));
+    expect(stdout.toString()).toMatch(expected);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+  });
+});
+
+describe('failures end with 1', () => {
+  it('for a model that is not there', async () => {
+    const { code, stderr } = await run(['convert', 'nowhere', 'out', '--dtype', 'float32']);
+    expect(stderr).toMatch(/^metavoice: .*nowhere/);
+    expect(stderr).not.toMatch(/\n\s+at /);
+    expect(code).toBe(1);
+  });
+
+  it('for text that is not UTF-8', async () => {
+    await writeFile(join(folder, 'latin.txt'), Buffer.from([0x63, 0x61, 0x66, 0xe9]));
+    const { code, stderr } = await run(['say', '-f', 'latin.txt']);
+    expect(stderr).toMatch(/expected text in UTF-8 in latin\.txt/);
+    expect(code).toBe(1);
+  });
+});
+
+describe.skipIf(!engineIsBuilt)('with the engine', () => {
+  const short = ['--voice', bria, '--seed', '4', '--max-seconds', '0.5', '--dtype', 'float32'];
+
+  it('say writes a file and one line about it', async () => {
+    const { code, stdout, stderr } = await run(['say', 'hi', 'how are you', ...short]);
+    expect(stderr).toBe('');
+    expect(stdout.toString()).toMatch(/^speech\.wav: 0\.\d\d s.*seed 4, cpu float32 .*\n$/);
+    expect(code).toBe(0);
+    expect((await readFile(join(folder, 'speech.wav'))).toString('latin1', 0, 4)).toBe('RIFF');
+  });
+
+  it('say reads stdin and files, and streams the same samples to stdout', async () => {
+    const text = 'hi how are you';
+    await writeFile(join(folder, 'text.txt'), `\ufeff${text}\n`);
+    const file = await run(['say', '-f', 'text.txt', '-o', 'a.wav', '--json', ...short]);
+    expect(JSON.parse(file.stdout.toString())).toMatchObject({ file: 'a.wav', seed: 4, decoder: 'encodec' });
+    const streamed = await run(['say', '-', '-o', '-', ...short], { input: text });
+    expect(streamed).toMatchObject({ code: 0, stderr: '' });
+    expect(streamed.stdout.readUInt32LE(40)).toBe(0xffffffff);
+    expect(streamed.stdout.subarray(44).equals((await readFile(join(folder, 'a.wav'))).subarray(44))).toBe(
+      true,
+    );
+  });
+
+  it('voice tells what a recording is worth, and saves a voice that say takes', async () => {
+    const { code, stdout } = await run(['voice', bria, '-o', 'bria.json']);
+    expect(stdout.toString()).toMatch(/^id +[0-9a-f]{32}\nlength +44\.9 s/);
+    expect(code).toBe(0);
+    const said = await run(['say', 'hi', '--voice', 'bria.json', ...short.slice(2), '-o', 'b.wav']);
+    expect(said).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it('convert makes a folder that say takes, once', async () => {
+    const { code, stdout } = await run([
+      'convert',
+      fixture('model'),
+      'made',
+      '--dtype',
+      'bfloat16',
+      '--json',
+    ]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout.toString())).toMatchObject({ folder: 'made', dtype: 'bfloat16' });
+    expect(await readdir(join(folder, 'made'))).toContain('metavoice.json');
+    expect(await run(['say', 'hi', '-m', 'made', ...short, '-o', 'c.wav'])).toMatchObject({
+      code: 0,
+      stderr: '',
+    });
+    expect((await run(['convert', fixture('model'), 'made', '--dtype', 'bfloat16'])).code).toBe(2);
+  });
+
+  it('say refuses what cannot be spoken', async () => {
+    const { code, stderr } = await run(['say', 'привет', ...short]);
+    expect(stderr).toMatch(/U\+043F/);
+    expect(code).toBe(1);
+  });
+
+  it('^C stops it and leaves no file', async () => {
+    const { code, stderr } = await run(['say', 'hi', '--voice', bria, '-o', 'd.wav'], {
+      during: (child) => setTimeout(() => child.kill('SIGINT'), 350),
+    });
+    expect(stderr).toBe('metavoice: interrupted\n');
+    expect(code).toBe(1);
+    expect(existsSync(join(folder, 'd.wav'))).toBe(false);
+    expect((await readdir(folder)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  });
+
+  it('a reader that leaves is no failure', async () => {
+    const { code, stderr } = await run(['say', 'hi how are you', '-o', '-', '--voice', bria, '--seed', '4'], {
+      during: (child) => child.stdout?.once('data', () => child.stdout?.destroy()),
+    });
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+  });
+});
