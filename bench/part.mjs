@@ -1,0 +1,119 @@
+/** One part of the benchmark in a process of its own: `node bench/part.mjs convert|load|speak '{…}'`, JSON on stdout. */
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const fixtures = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'fixtures');
+const text = 'This is a demo of text to speech by MetaVoice-1B, an open-source foundational audio model.';
+const [name, json] = process.argv.slice(2);
+const settings = JSON.parse(json ?? '{}');
+
+/** The highest resident size so far, in bytes; null where the system does not tell. */
+function peakBytes() {
+  try {
+    const [, kilobytes] = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+    return Number(kilobytes) * 1024;
+  } catch {
+    return null;
+  }
+}
+
+const since = (start) => (performance.now() - start) / 1000;
+
+async function resolveDtype(dtype) {
+  if (dtype !== 'auto') return dtype;
+  const { devices } = await import('../dist/index.js');
+  return devices()[0].recommended.dtype;
+}
+
+/** Bytes of weights that one step of the first stage reads, by the shapes in the file. */
+function stepWeightBytes(manifest, dtype) {
+  const { width, feedForward, layers, outputs, activation } = manifest.firstStage;
+  const size = dtype === 'float32' ? 4 : 2;
+  const perLayer = width * width * 4 + width * feedForward * (activation === 'swiglu' ? 3 : 2);
+  return layers * perLayer * size + outputs[0] * width * 4; // the output layer is read in float32
+}
+
+const parts = {
+  async convert({ source, destination, dtype }) {
+    const { convertModel } = await import('../dist/checkpoint/convert.js');
+    const start = performance.now();
+    await convertModel(source, destination, { dtype: await resolveDtype(dtype) });
+    return { seconds: since(start), peakBytes: peakBytes() };
+  },
+
+  async load({ model, dtype }) {
+    const start = performance.now();
+    const { MetaVoice } = await import('../dist/index.js');
+    let runtimeSeconds = 0;
+    const onProgress = ({ phase, part }) => {
+      if (phase === 'load' && part === 'model') runtimeSeconds = since(start);
+    };
+    const tts = await MetaVoice.load({ model, dtype, onProgress });
+    const loadSeconds = since(start);
+    await tts.dispose();
+    return { loadSeconds, runtimeSeconds, peakBytes: peakBytes() };
+  },
+
+  async speak({ model, dtype, seconds }) {
+    const { MetaVoice } = await import('../dist/index.js');
+    const { readManifest } = await import('../dist/checkpoint/manifest.js');
+    const { loadEngine } = await import('../dist/runtime/load.js');
+    const { describeModel } = await import('../dist/describe-model.js');
+    const manifest = await readManifest(model);
+    const tts = await MetaVoice.load({ model, dtype });
+    const { engine, libtorch } = await loadEngine();
+    const run = { device: 'cpu', dtype: 'float32', batchSize: 1, deterministic: false };
+    const nothing = await engine.loadModel({
+      ...describeModel(model, { ...manifest, firstStage: null, secondStage: null, codec: null }, run),
+    });
+    const voice = await tts.voice(join(fixtures, 'voices', 'bria.mp3'));
+    await tts.synthesize(text, { voice, seed: 1, maxSeconds: 0.25 }); // everything is touched once
+    const bandwidth = await nothing.readBandwidth();
+    await nothing.dispose();
+
+    let passes = 0; // the second stage runs once for each chunk
+    const speech = await tts.synthesize(text, {
+      voice,
+      seed: 1,
+      maxSeconds: seconds,
+      onProgress: () => passes++,
+    });
+    const { timings, durationSeconds } = speech;
+    const { Tokenizer } = await import('../dist/text/tokenizer.js');
+    const promptTokens = Tokenizer.from(manifest.firstStage.tokenizer).encode(text).length;
+    const meanPosition = promptTokens + timings.steps / 2;
+    const { layers, width } = manifest.firstStage;
+    const cacheBytes = meanPosition * layers * 2 * width * 2 * (tts.dtype === 'float32' ? 4 : 2);
+    const bytesPerStep = stepWeightBytes(manifest, tts.dtype) + cacheBytes;
+    const stepsPerSecond = (timings.steps - 1) / (timings.firstStage / 1000); // the first id comes with the prompt
+    const result = {
+      device: tts.device,
+      dtype: tts.dtype,
+      reason: tts.reason,
+      libtorch: libtorch.version,
+      bandwidth,
+      durationSeconds,
+      first: {
+        steps: timings.steps,
+        stepsPerSecond,
+        promptTokens,
+        meanPosition,
+        bytesPerStep,
+        shareOfBandwidth: (bytesPerStep * stepsPerSecond) / bandwidth,
+        prefillMilliseconds: timings.prefill,
+      },
+      secondStageMillisecondsPerPass: timings.secondStage / passes,
+      decoderMillisecondsPerSecond: timings.decoder / durationSeconds,
+      firstAudioSeconds: timings.firstAudio / 1000,
+      realTimeFactor: timings.realTimeFactor,
+      peakBytes: peakBytes(),
+    };
+    await tts.dispose();
+    return result;
+  },
+};
+
+if (!Object.hasOwn(parts, name))
+  throw new Error(`expected one of ${Object.keys(parts).join(', ')} but received ${name}`);
+process.stdout.write(JSON.stringify(await parts[name](settings)));

@@ -1,0 +1,134 @@
+/**
+ * `npm run bench`: the numbers we promise, measured on this machine; a table on stdout, JSON in bench/results/.
+ *
+ *   node bench/run.mjs [--model FOLDER] [--small] [--dtype T] [--seconds N] [--out FILE] [--anyway]
+ *
+ * Without `--model` a random model of the published size is made once in the cache (5 GB) and converted. Each part runs in a
+ * process of its own, so that its peak memory is its own. Ratios hold within one run: machines are noisy.
+ */
+import { execFile, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { cpus, loadavg } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs, promisify } from 'node:util';
+import { cacheDirectory } from '../lib/runtime/paths.js';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = dirname(here);
+const { values: options } = parseArgs({
+  options: {
+    model: { type: 'string' },
+    small: { type: 'boolean', default: false },
+    dtype: { type: 'string', default: 'auto' },
+    seconds: { type: 'string', default: '3' },
+    out: { type: 'string' },
+    anyway: { type: 'boolean', default: false },
+  },
+});
+
+const say = (text) => process.stderr.write(`${text}\n`);
+
+/** Runs one part in a process of its own and gives what it measured. */
+async function part(name, settings) {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [join(here, 'part.mjs'), name, JSON.stringify(settings)],
+    { maxBuffer: 1 << 26 },
+  );
+  return JSON.parse(stdout);
+}
+
+function refuseBusyMachine() {
+  const load = loadavg()[0];
+  if (options.anyway || load < 0.5 * cpus().length) return;
+  say(
+    `the machine is busy (load ${load.toFixed(2)} on ${cpus().length} cores): figures would mean little; wait, or --anyway`,
+  );
+  process.exit(1);
+}
+
+/** The folder of published files that is measured. */
+async function publishedFolder() {
+  if (options.small) return join(root, 'test', 'fixtures', 'model');
+  const folder = join(cacheDirectory(), 'bench', 'full-size');
+  if (existsSync(join(folder, 'first_stage.pt'))) return folder;
+  say(`making a random model of the published size in ${folder}`);
+  await mkdir(folder, { recursive: true });
+  const made = spawnSync(process.execPath, [join(here, 'full-size-checkpoint.mjs'), folder], {
+    stdio: ['ignore', 2, 2],
+  });
+  if (made.status !== 0) process.exit(1);
+  return folder;
+}
+
+const format = (value, digits = 2) => (value === null || value === undefined ? '–' : value.toFixed(digits));
+const gigabytes = (bytes) => (bytes === null ? '–' : `${(bytes / 1e9).toFixed(2)} GB`);
+
+function rows({ convert, warm, speak }) {
+  const { first } = speak;
+  return [
+    ...(convert
+      ? [
+          ['convert: seconds', format(convert.seconds, 1)],
+          ['convert: peak resident', gigabytes(convert.peakBytes)],
+        ]
+      : []),
+    ['load, warm page cache: seconds', format(warm.loadSeconds)],
+    ['  of it libtorch', format(warm.runtimeSeconds)],
+    ['read bandwidth of the machine', `${format(speak.bandwidth / 1e9, 1)} GB/s`],
+    ['first stage: steps per second', format(first.stepsPerSecond)],
+    [`  bytes per step, mean position ${Math.round(first.meanPosition)}`, gigabytes(first.bytesPerStep)],
+    ['  share of the read bandwidth', `${format(first.shareOfBandwidth * 100, 0)} %`],
+    [`first stage: prefill of ${first.promptTokens} tokens, ms`, format(first.prefillMilliseconds, 0)],
+    ['second stage: ms per pass', format(speak.secondStageMillisecondsPerPass, 0)],
+    ['EnCodec decoder: ms per second of audio', format(speak.decoderMillisecondsPerSecond, 0)],
+    ['first audio: seconds', format(speak.firstAudioSeconds)],
+    ['real-time factor', format(speak.realTimeFactor)],
+    ['peak resident', gigabytes(speak.peakBytes)],
+  ];
+}
+
+refuseBusyMachine();
+const seconds = Number(options.seconds);
+const temporary = join(cacheDirectory(), 'bench', `converted-${process.pid}`);
+let model = options.model;
+let convert = null;
+try {
+  if (!model) {
+    const published = await publishedFolder();
+    say('converting');
+    convert = await part('convert', { source: published, destination: temporary, dtype: options.dtype });
+    model = temporary;
+  }
+  say('loading, twice: the second time from a warm page cache');
+  await part('load', { model, dtype: options.dtype });
+  const warm = await part('load', { model, dtype: options.dtype });
+  say(`speaking ${seconds} s`);
+  const speak = await part('speak', { model, dtype: options.dtype, seconds });
+  const result = {
+    date: new Date().toISOString(),
+    commit:
+      spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout.trim() ||
+      null,
+    command: ['npm run bench --', ...process.argv.slice(2)].join(' ').trim(),
+    machine: { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version },
+    model: options.model ? options.model : options.small ? 'test checkpoints' : 'random, published size',
+    convert,
+    warm,
+    speak,
+  };
+  const out = options.out ?? join(here, 'results', 'latest.json');
+  await mkdir(dirname(out), { recursive: true });
+  await writeFile(out, `${JSON.stringify(result, null, 2)}\n`);
+  const table = rows(result);
+  const width = Math.max(...table.map(([name]) => name.length));
+  process.stdout.write(
+    `${speak.device} ${speak.dtype}, ${result.machine.cpu}, ${result.machine.cores} cores, libtorch ${speak.libtorch}\n`,
+  );
+  for (const [name, value] of table) process.stdout.write(`${name.padEnd(width)}  ${value}\n`);
+  say(`JSON: ${out}`);
+} finally {
+  if (existsSync(temporary)) await rm(temporary, { recursive: true });
+}
