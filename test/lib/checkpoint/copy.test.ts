@@ -65,7 +65,7 @@ describe('a copy is refused', () => {
       await expect(start(Float32Array.of(1, value), half).done).rejects.toMatchObject({
         code: 'ERR_CHECKPOINT',
       });
-    const wide = { sourceDtype: 'float64', shape: [1] } as const;
+    const wide: Partial<CopyPiece> = { sourceDtype: 'float64', shape: [1] };
     await expect(start(Float64Array.of(1e300), wide).done).rejects.toMatchObject({ code: 'ERR_CHECKPOINT' });
     const brain = { destinationDtype: 'bfloat16' } as const;
     await expect(start(Float32Array.of(3.4e38), brain).done).rejects.toMatchObject({
