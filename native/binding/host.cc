@@ -4,8 +4,14 @@
 
 namespace metavoice::binding {
 
-std::shared_ptr<Host> Host::create(Napi::Env env, int64_t batch_size) {
+void Residents::stop() {
+  for (Host* host : hosts) host->stop();
+}
+
+std::shared_ptr<Host> Host::create(Napi::Env env, const std::shared_ptr<Residents>& residents, int64_t batch_size) {
   const std::shared_ptr<Host> host(new Host(env));
+  host->residents_ = residents;
+  residents->hosts.insert(host.get());
   host->mailbox_ = Mailbox::open(env);
   // Hooks run last in, first out: ours joins the thread before Node closes the mailbox under it.
   napi_add_env_cleanup_hook(env, on_environment_exit, host.get());
@@ -14,6 +20,7 @@ std::shared_ptr<Host> Host::create(Napi::Env env, int64_t batch_size) {
 }
 
 Host::~Host() {
+  residents_->hosts.erase(this);
   if (hooked_) napi_remove_env_cleanup_hook(env_, on_environment_exit, this);
   stop();
 }

@@ -15,7 +15,15 @@
 
 namespace metavoice::binding {
 
+class Host;
 class UtteranceObject;
+
+// The models of one environment, for the end of the process: exit() destroys libtorch's globals while threads compute,
+// so the threads are joined before, at the event 'exit'. (An environment that is torn down has its cleanup hooks.)
+struct Residents {
+  std::set<Host*> hosts;
+  void stop();
+};
 
 // A promise that somebody waits for. Settled once, on the JavaScript thread.
 struct Task {
@@ -25,7 +33,7 @@ struct Task {
 
 class Host : public std::enable_shared_from_this<Host> {
  public:
-  static std::shared_ptr<Host> create(Napi::Env env, int64_t batch_size);
+  static std::shared_ptr<Host> create(Napi::Env env, const std::shared_ptr<Residents>& residents, int64_t batch_size);
   ~Host();
 
   // `work(model)` on the engine thread, then `answer(env, result)` on the JavaScript thread: a promise.
@@ -44,6 +52,9 @@ class Host : public std::enable_shared_from_this<Host> {
   // False when it was settled before.
   bool finish(const std::shared_ptr<Task>& task);
 
+  // Ends the engine thread after the launch in flight, and waits for it.
+  void stop();
+
   // Utterances that live, so that dispose reaches them.
   void enrol(UtteranceObject* utterance) { utterances_.insert(utterance); }
   void dismiss(UtteranceObject* utterance) { utterances_.erase(utterance); }
@@ -56,10 +67,10 @@ class Host : public std::enable_shared_from_this<Host> {
  private:
   explicit Host(Napi::Env env) : env_(env) {}
   static void on_environment_exit(void* data);
-  void stop();
   void reject_everything(Napi::Env env);
 
   const Napi::Env env_;
+  std::shared_ptr<Residents> residents_;
   std::shared_ptr<Mailbox> mailbox_;
   std::unique_ptr<engine::Scheduler> scheduler_;
   std::shared_ptr<std::shared_ptr<const engine::SpeechModel>> model_ =

@@ -17,9 +17,10 @@ namespace metavoice::binding {
 
 namespace {
 
-Napi::Value load_model(const Napi::CallbackInfo& info, const std::shared_ptr<Classes>& classes) {
+Napi::Value load_model(const Napi::CallbackInfo& info, const std::shared_ptr<Classes>& classes,
+                       const std::shared_ptr<Residents>& residents) {
   engine::ModelDescription description = description_of(object_of(info[0], "description"));
-  const std::shared_ptr<Host> host = Host::create(info.Env(), description.batch_size);
+  const std::shared_ptr<Host> host = Host::create(info.Env(), residents, description.batch_size);
   return host->load(info.Env(), std::move(description), [classes](Napi::Env env, const std::shared_ptr<Host>& loaded) -> Napi::Value {
     ModelObject::Start start{loaded, classes};
     return classes->model.New({Napi::External<ModelObject::Start>::New(env, &start)});
@@ -60,7 +61,15 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
   return result;
 }
 
+void stop_at_exit(Napi::Env env, const std::shared_ptr<Residents>& residents) {
+  const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
+  const auto stop = Napi::Function::New(env, [residents](const Napi::CallbackInfo&) { residents->stop(); }, "stopMetavoice");
+  process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), stop});
+}
+
 void define_engine(Napi::Env env, Napi::Object exports) {
+  const auto residents = std::make_shared<Residents>();
+  stop_at_exit(env, residents);
   const auto classes = std::make_shared<Classes>();
   classes->model = Napi::Persistent(ModelObject::define(env));
   classes->utterance = Napi::Persistent(UtteranceObject::define(env));
@@ -71,7 +80,9 @@ void define_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("threads", Napi::Number::New(env, at::get_num_threads()));
   exports.Set("cuda", Napi::Function::New(env, cuda, "cuda"));
   exports.Set("loadModel", Napi::Function::New(
-                               env, [classes](const Napi::CallbackInfo& info) { return load_model(info, classes); }, "loadModel"));
+                               env,
+                               [classes, residents](const Napi::CallbackInfo& info) { return load_model(info, classes, residents); },
+                               "loadModel"));
   exports.Set("sampleDistribution", Napi::Function::New(env, sample_distribution, "sampleDistribution"));
 }
 
