@@ -43,7 +43,8 @@ void Scheduler::request_stop(std::function<void()> when_stopped) {
     if (stopping_) return;
     stopping_ = true;
     when_stopped_ = std::move(when_stopped);
-    for (const auto& utterance : active_) utterance->cancel();
+    for (const auto* queue : {&active_, &waiting_})
+      for (const auto& utterance : *queue) utterance->cancel();
   }
   changed_.notify_one();
 }

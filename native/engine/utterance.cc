@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "core/error.h"
 
@@ -32,8 +33,13 @@ struct Utterance::Work {
     const models::FirstStageConfig& first = model.first_stage().config();
     const auto is_text = [&](int64_t id) { return id > first.end_of_audio && id <= first.end_of_text; };
     core::require(std::all_of(request.coarse.text.begin(), request.coarse.text.end(), is_text), "text ids of the first stage");
+    // An id outside its table would take a CUDA context with it.
+    const auto is_known = [&](int64_t id) { return id >= 0 && id < model.second_stage().vocabulary(); };
+    core::require(std::all_of(request.second_stage_text.begin(), request.second_stage_text.end(), is_known),
+                  "text ids of the second stage");
     const std::vector<int64_t>& ends = request.chunk_ends;
-    core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && std::is_sorted(ends.begin(), ends.end()),
+    const bool growing = std::adjacent_find(ends.begin(), ends.end(), std::greater_equal<>()) == ends.end();
+    core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && growing,
                   "chunks that grow and begin with as many frames as the codec's first piece needs");
   }
 
@@ -45,7 +51,9 @@ struct Utterance::Work {
   }
 
   bool chunk_ready() const {
-    return coarse.ended() || (!request.whole && coarse.frames() >= chunk_end(chunks) + request.look_ahead);
+    // One frame more at least: after the last frame there must be no chunk without frames.
+    const int64_t beyond = std::max<int64_t>(1, request.look_ahead);
+    return coarse.ended() || (!request.whole && coarse.frames() >= chunk_end(chunks) + beyond);
   }
 
   // What the second stage may see for a chunk that ends at `last`: never more, however much exists.

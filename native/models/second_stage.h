@@ -21,6 +21,8 @@ class SecondStage {
 
   const SecondStageConfig& config() const { return config_; }
   int64_t window() const { return network_.window(); }
+  // Ids of the first input row: codes, padding and text.
+  int64_t vocabulary() const { return network_.vocabulary(0); }
   int64_t speaker_width() const { return network_.speaker_width(); }
   int64_t predicted() const { return static_cast<int64_t>(network_.heads.size()); }
 

@@ -56,6 +56,7 @@ inline Difference difference(const at::Tensor& got, const at::Tensor& wanted) {
 
 inline std::string position(int64_t index, at::IntArrayRef shape) {
   std::string text;
+  if (c10::multiply_integers(shape) == 0) return "[]";
   for (auto size = shape.rbegin(); size != shape.rend(); ++size) {
     text = std::to_string(index % *size) + (text.empty() ? "" : ", ") + text;
     index /= *size;

@@ -1,0 +1,343 @@
+#include "engine/scheduler.h"
+
+#include <c10/core/InferenceMode.h>
+#include <doctest.h>
+
+#include <array>
+#include <future>
+#include <random>
+#include <set>
+
+#include "support/compare.h"
+#include "support/speech.h"
+
+using namespace metavoice;
+using namespace metavoice::testing;
+using engine::Scheduler;
+using engine::Utterance;
+using engine::UtteranceRequest;
+
+namespace {
+
+std::shared_ptr<const engine::SpeechModel> some_model() {
+  return SmallModel(small_first_stage(128), small_second_stage(64)).load();
+}
+
+// An utterance with its reader.
+struct Reader {
+  Signal signal;
+  std::shared_ptr<Utterance> utterance;
+
+  Reader(const std::shared_ptr<const engine::SpeechModel>& model, UtteranceRequest request)
+      : utterance(std::make_shared<Utterance>(model, std::move(request), [this] { signal.notify(); })) {}
+
+  // The next outcome, however long it takes.
+  Utterance::Outcome next(Scheduler& scheduler) {
+    for (int seen = signal.count();; seen = signal.wait_past(seen)) {
+      if (auto outcome = utterance->take()) {
+        scheduler.wake();
+        return std::move(*outcome);
+      }
+    }
+  }
+
+  Spoken rest(Scheduler& scheduler) {
+    Spoken spoken;
+    while (true) {
+      Utterance::Outcome outcome = next(scheduler);
+      if (!outcome.chunk) {
+        spoken.failure = outcome.failure;
+        spoken.ended = true;
+        return spoken;
+      }
+      spoken.chunks.push_back(std::move(*outcome.chunk));
+    }
+  }
+};
+
+// Waits until everything posted before has run.
+void settle(Scheduler& scheduler) {
+  Signal signal;
+  REQUIRE(scheduler.post([&] { signal.notify(); }));
+  signal.wait_for(1);
+}
+
+// Holds the engine thread until released.
+struct Gate {
+  std::promise<void> open;
+  explicit Gate(Scheduler& scheduler) {
+    scheduler.post([future = open.get_future().share()] { future.wait(); });
+  }
+};
+
+}  // namespace
+
+TEST_SUITE("engine/scheduler") {
+  TEST_CASE("after its stop it takes nothing more, and stopping again is nothing") {
+    Scheduler scheduler(1);
+    scheduler.stop();
+    CHECK_FALSE(scheduler.post([] {}));
+    CHECK_FALSE(scheduler.add(Reader(some_model(), small_request()).utterance));
+    scheduler.stop();
+    scheduler.wake();
+  }
+
+  TEST_CASE("jobs run in order, on one thread, in inference mode") {
+    Scheduler scheduler(1);
+    std::vector<int> order;
+    std::set<std::thread::id> threads;
+    bool inference = true;
+    for (int i = 0; i < 100; ++i)
+      scheduler.post([&, i] {
+        order.push_back(i);
+        threads.insert(std::this_thread::get_id());
+        inference = inference && c10::InferenceMode::is_enabled();
+      });
+    settle(scheduler);
+    CHECK(std::is_sorted(order.begin(), order.end()));
+    CHECK(order.size() == 100);
+    CHECK(threads.size() == 1);
+    CHECK_FALSE(threads.contains(std::this_thread::get_id()));
+    CHECK(inference);
+  }
+
+  TEST_CASE("a job may post another, and what a job holds goes before the next one runs") {
+    Scheduler scheduler(1);
+    auto held = std::make_shared<int>(1);
+    std::weak_ptr<int> watched = held;
+    Signal signal;
+    bool gone = false;
+    {
+      Gate gate(scheduler);
+      scheduler.post([held = std::move(held)] {});
+      scheduler.post([&] {
+        gone = watched.expired();
+        scheduler.post([&] { signal.notify(); });
+      });
+      gate.open.set_value();
+    }
+    signal.wait_for(1);
+    CHECK(gone);
+  }
+
+  TEST_CASE("jobs run between the launches of an utterance, not after it") {
+    Scheduler scheduler(1);
+    UtteranceRequest request = small_request();
+    request.waiting_chunks = 100;
+    Reader reader(some_model(), request);
+    std::atomic<bool> done{false};
+    scheduler.add(reader.utterance);
+    int jobs = 0;
+    while (!reader.utterance->finished()) {
+      settle(scheduler);
+      ++jobs;
+    }
+    CHECK(jobs > 3);
+    CHECK_FALSE(reader.rest(scheduler).failure);
+  }
+
+  TEST_CASE("what it speaks is what the utterance says alone") {
+    const auto model = some_model();
+    Scheduler scheduler(2);
+    for (const bool whole : {false, true}) {
+      UtteranceRequest request = small_request();
+      request.whole = whole;
+      Reader reader(model, request);
+      scheduler.add(reader.utterance);
+      CHECK(same_bytes(reader.rest(scheduler), speak(model, request)));
+    }
+  }
+
+  TEST_CASE("two utterances take turns: neither is a chunk ahead of the other") {
+    const auto model = some_model();
+    Scheduler scheduler(2);
+    std::vector<int> order;  // written on the engine thread alone
+    std::array<std::shared_ptr<Utterance>, 2> utterances;
+    Gate gate(scheduler);
+    for (int i = 0; i < 2; ++i) {
+      UtteranceRequest request = small_request();
+      request.waiting_chunks = 100;
+      utterances[i] = std::make_shared<Utterance>(model, request, [&order, i] { order.push_back(i); });
+      scheduler.add(utterances[i]);
+    }
+    gate.open.set_value();
+    while (!utterances[0]->finished() || !utterances[1]->finished()) settle(scheduler);
+    settle(scheduler);
+    int lead = 0;
+    for (const int i : order) {
+      lead += i == 0 ? 1 : -1;
+      CHECK(std::abs(lead) <= 1);
+    }
+    CHECK(order.size() >= 8);
+  }
+
+  TEST_CASE("with one place the second waits its turn, in order") {
+    const auto model = some_model();
+    Scheduler scheduler(1);
+    std::vector<int> order;
+    std::vector<std::shared_ptr<Utterance>> utterances;
+    Gate gate(scheduler);
+    for (int i = 0; i < 3; ++i) {
+      UtteranceRequest request = small_request(7, 15);
+      request.waiting_chunks = 100;
+      utterances.push_back(std::make_shared<Utterance>(model, request, [&order, i] { order.push_back(i); }));
+      scheduler.add(utterances.back());
+    }
+    gate.open.set_value();
+    while (!utterances.back()->finished()) settle(scheduler);
+    settle(scheduler);
+    CHECK(std::is_sorted(order.begin(), order.end()));
+    CHECK(std::set<int>(order.begin(), order.end()).size() == 3);
+  }
+
+  TEST_CASE("a reader who rests does not keep the others out") {
+    const auto model = some_model();
+    Scheduler scheduler(1);
+    Reader resting(model, small_request()), other(model, small_request(9));
+    scheduler.add(resting.utterance);
+    resting.signal.wait_for(1);  // a chunk waits, and nobody takes it
+    scheduler.add(other.utterance);
+    CHECK(same_bytes(other.rest(scheduler), speak(model, small_request(9))));
+    // And it goes on when it is asked again.
+    CHECK(same_bytes(resting.rest(scheduler), speak(model, small_request())));
+  }
+
+  TEST_CASE("a cancelled utterance leaves its place, running, resting or waiting") {
+    const auto model = some_model();
+    Scheduler scheduler(1);
+    Reader running(model, small_request()), waiting(model, small_request()), last(model, small_request(9));
+    {
+      Gate gate(scheduler);
+      scheduler.add(running.utterance);
+      scheduler.add(waiting.utterance);
+      scheduler.add(last.utterance);
+      waiting.utterance->cancel();
+      gate.open.set_value();
+    }
+    running.signal.wait_for(1);
+    running.utterance->cancel();
+    scheduler.wake();
+    CHECK(same_bytes(last.rest(scheduler), speak(model, small_request(9))));
+    settle(scheduler);
+    // Nobody but these readers holds them any more.
+    CHECK(running.utterance.use_count() == 1);
+    CHECK(waiting.utterance.use_count() == 1);
+  }
+
+  TEST_CASE("a failing utterance harms no other") {
+    const auto model = some_model();
+    Scheduler scheduler(2);
+    UtteranceRequest request = small_request();
+    request.coarse.speaker = at::ones({4});
+    Reader failing(model, request), other(model, small_request(9));
+    scheduler.add(failing.utterance);
+    scheduler.add(other.utterance);
+    CHECK(code_of(failing.rest(scheduler).failure) == "ERR_INTERNAL");
+    CHECK(same_bytes(other.rest(scheduler), speak(model, small_request(9))));
+  }
+
+  TEST_CASE("a stop while utterances run and wait ends after the launch in flight, and leaves no reader without an answer") {
+    const auto model = some_model();
+    for (int round = 0; round < 20; ++round) {
+      Scheduler scheduler(1);
+      UtteranceRequest request = small_request();
+      request.waiting_chunks = 100;
+      Reader running(model, request), waiting(model, request);
+      auto held = std::make_shared<int>(1);
+      scheduler.add(running.utterance);
+      scheduler.add(waiting.utterance);
+      if (round % 2 == 0) running.signal.wait_for(1 + round % 3);
+      scheduler.post([held] {});
+      scheduler.stop();
+      CHECK(held.use_count() == 1);
+      CHECK(running.utterance->take().has_value());
+      CHECK(waiting.utterance->take().has_value());
+      CHECK(running.utterance.use_count() == 1);
+      CHECK(waiting.utterance.use_count() == 1);
+    }
+  }
+
+  TEST_CASE("goes away with jobs and utterances still in it") {
+    const auto model = some_model();
+    std::optional<Reader> reader;
+    reader.emplace(model, small_request());
+    auto held = std::make_shared<int>(1);
+    {
+      Scheduler scheduler(4);
+      Gate gate(scheduler);
+      scheduler.add(reader->utterance);
+      for (int i = 0; i < 10; ++i) scheduler.post([held] {});
+      gate.open.set_value();
+    }
+    CHECK(held.use_count() == 1);
+    CHECK(reader->utterance.use_count() == 1);
+  }
+
+  TEST_CASE("in 200 random comings and goings everybody hears what they asked for, as far as they listened") {
+    const auto model = some_model();
+    constexpr int kKinds = 4;
+    std::vector<UtteranceRequest> requests;
+    std::vector<Spoken> wanted;
+    for (int i = 0; i < kKinds; ++i) {
+      UtteranceRequest request = small_request(static_cast<uint64_t>(i), 12 + 6 * i);
+      request.chunk_ends = {7, 9, 12};
+      request.waiting_chunks = 1 + i % 2;
+      request.whole = i == 3;
+      requests.push_back(request);
+      wanted.push_back(speak(model, request));
+    }
+    std::mt19937 random(4);
+    std::unique_ptr<Scheduler> scheduler;
+    std::atomic<int> wrong{0}, heard{0};
+    for (int round = 0; round < 200; ++round) {
+      if (round % 20 == 0) scheduler = std::make_unique<Scheduler>(1 + round / 20 % 3);
+      std::vector<std::thread> threads;
+      for (int voice = 0; voice < 3; ++voice) {
+        const int kind = static_cast<int>(random() % kKinds), manner = static_cast<int>(random() % 4), moment = static_cast<int>(random() % 400);
+        const size_t until = random() % 3;
+        threads.emplace_back([&, kind, manner, moment, until] {
+          const c10::InferenceMode inference;
+          Reader reader(model, requests[kind]);
+          std::this_thread::sleep_for(std::chrono::microseconds(moment));
+          if (manner == 0) {  // cancelled at a random moment, perhaps before it is added
+            std::thread canceller([&] {
+              std::this_thread::sleep_for(std::chrono::microseconds(3 * moment));
+              reader.utterance->cancel();
+              scheduler->wake();
+            });
+            scheduler->add(reader.utterance);
+            const Spoken spoken = reader.rest(*scheduler);
+            canceller.join();
+            for (size_t i = 0; i < spoken.chunks.size(); ++i)
+              if (spoken.chunks[i].samples != wanted[kind].chunks.at(i).samples) ++wrong;
+            if (spoken.failure) ++wrong;
+          } else {
+            scheduler->add(reader.utterance);
+            Spoken spoken;
+            while (true) {
+              if (manner == 1 && spoken.chunks.size() == until) {  // has heard enough
+                reader.utterance->cancel();
+                scheduler->wake();
+                if (reader.utterance->take()->chunk) ++wrong;
+                break;
+              }
+              if (manner == 2) std::this_thread::sleep_for(std::chrono::microseconds(moment));
+              Utterance::Outcome outcome = reader.next(*scheduler);
+              if (!outcome.chunk) break;
+              spoken.chunks.push_back(std::move(*outcome.chunk));
+            }
+            heard += static_cast<int>(spoken.chunks.size());
+            if (manner != 1 && !same_bytes(spoken, wanted[kind])) ++wrong;
+            for (size_t i = 0; i < spoken.chunks.size(); ++i)
+              if (spoken.chunks[i].samples != wanted[kind].chunks.at(i).samples) ++wrong;
+          }
+          // The scheduler may still hold it, and with it the signal of this reader.
+          while (reader.utterance.use_count() > 1) std::this_thread::sleep_for(std::chrono::microseconds(50));
+        });
+      }
+      for (auto& thread : threads) thread.join();
+    }
+    CHECK(wrong == 0);
+    CHECK(heard > 200);
+  }
+}

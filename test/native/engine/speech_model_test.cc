@@ -1,0 +1,70 @@
+#include "engine/speech_model.h"
+
+#include <doctest.h>
+
+#include "support/compare.h"
+#include "support/fixtures.h"
+#include "support/networks.h"
+
+using namespace metavoice;
+using namespace metavoice::testing;
+using engine::ModelDescription;
+using engine::SpeechModel;
+
+TEST_SUITE("engine/speech_model") {
+  TEST_CASE("refuses a device that is not there") {
+    if (at::hasCUDA()) return;
+    ModelDescription description;
+    description.device = "cuda:0";
+    check_refused([&] { SpeechModel{description}; }, "ERR_CUDA_UNAVAILABLE", "cuda:0 was asked for");
+  }
+
+  TEST_CASE("refuses the use of a part that it has not, by name") {
+    const SpeechModel model{ModelDescription{}};
+    CHECK_FALSE(model.has_first_stage());
+    check_refused([&] { model.first_stage(); }, "ERR_MODEL_NOT_FOUND", "no first stage");
+    check_refused([&] { model.second_stage(); }, "ERR_MODEL_NOT_FOUND", "no second stage");
+    check_refused([&] { model.speaker_encoder(); }, "ERR_MODEL_NOT_FOUND", "no speaker encoder");
+    check_refused([&] { model.codec(); }, "ERR_MODEL_NOT_FOUND", "no codec");
+  }
+
+  TEST_CASE("refuses a file that is absent") {
+    ModelDescription description;
+    description.codec = {"/nowhere/codec.safetensors", {24000, {4, 3}, 4}};
+    check_refused([&] { SpeechModel{description}; }, "ERR_MODEL_NOT_FOUND", "/nowhere/codec.safetensors");
+  }
+
+  TEST_CASE("refuses parts of different models") {
+    const auto refused = [](const Tensors& first, const Tensors& second, const CodecSizes& codec, const std::string& words) {
+      SmallModel model(first, second);
+      write_safetensors(model.folder.file("codec"), random_codec(codec, 3));
+      model.description.codec->config.codebooks = codec.codebooks;
+      check_refused([&] { model.load(); }, "ERR_CHECKPOINT", words);
+    };
+    const Tensors first = small_first_stage(32), second = small_second_stage(32);
+    refused(first, second, {.codebook_size = 15}, "disagree about the codes of a codebook: 16 and 15");
+    refused(first, second, {.codebooks = 3}, "disagree about the number of codebooks: 4 and 3");
+    Tensors other = second;
+    other["speaker.weight"] = at::ones({16, 6});
+    refused(first, other, {}, "disagree about the width of the speaker embedding: 5 and 6");
+  }
+
+  TEST_CASE("loads the golden model in every dtype, and counts its bytes") {
+    for (const at::Device& device : devices()) {
+      const SpeechModel wide(golden_description(device)), narrow(golden_description(device, at::kBFloat16));
+      CAPTURE(device.str());
+      CHECK(wide.has_first_stage());
+      CHECK(wide.has_second_stage());
+      CHECK(wide.has_speaker_encoder());
+      CHECK(wide.has_codec());
+      CHECK(wide.device().type() == device.type());
+      CHECK(narrow.weight_bytes() < wide.weight_bytes());
+      // 278,848 numbers in the first stage's file.
+      CHECK(wide.weight_bytes() > 4 * 278848);
+      CHECK(wide.first_stage().window() == 2048);
+      CHECK(wide.second_stage().window() == 1024);
+      CHECK(wide.second_stage().predicted() == 6);
+      CHECK(wide.speaker_encoder().width() == 256);
+    }
+  }
+}

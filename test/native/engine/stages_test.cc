@@ -1,0 +1,81 @@
+#include "engine/stages.h"
+
+#include <doctest.h>
+
+#include "support/compare.h"
+#include "support/fixtures.h"
+#include "ops/resample.h"
+#include "support/networks.h"
+
+using namespace metavoice;
+using namespace metavoice::testing;
+using engine::SpeechModel;
+
+TEST_SUITE("engine/stages") {
+  TEST_CASE("refuses what does not fit") {
+    const SpeechModel model(golden_description(at::kCPU));
+    const at::Tensor speaker = golden("llm", "speaker");
+    check_refused([&] { engine::second_stage_logits(model, at::full({1000}, 1100), at::zeros({2, 25}, at::kLong), speaker); }, "ERR_INTERNAL",
+                  "inside the window of the second stage");
+    check_refused([&] { engine::encode(model, at::empty({0}), 24000); }, "ERR_INTERNAL", "samples to encode");
+    const at::Tensor codes = at::zeros({8, 20}, at::kLong);
+    check_refused([&] { engine::decode(model, codes, {7, 12}); }, "ERR_INTERNAL", "pieces that add up");
+    check_refused([&] { engine::decode(model, codes, {6, 14}); }, "ERR_INTERNAL", "as long as the codec's first kernel");
+    check_refused([&] { engine::first_stage_logits(model, at::full({2049}, 2100), speaker); }, "ERR_INTERNAL", "inside the window of the first stage");
+  }
+
+  TEST_CASE("refuses silence as a voice, with its length") {
+    const SpeechModel model(golden_description(at::kCPU));
+    check_refused([&] { engine::embed_speaker(model, at::zeros({24000}), 16000); }, "ERR_REFERENCE_AUDIO", "found silence");
+    check_refused([&] { engine::embed_speaker(model, at::empty({0}), 16000); }, "ERR_REFERENCE_AUDIO", "found silence");
+  }
+
+  TEST_CASE("give the golden values end to end") {
+    for (const at::Device& device : devices()) {
+      const SpeechModel model(golden_description(device));
+      const at::Tensor speaker = golden("llm", "speaker"), prompt = numbers("prompt");
+      const std::string name = " on " + device.str();
+      check_close(engine::first_stage_logits(model, prompt, speaker), golden("llm", "first.prefill_logits"), logit_tolerance(at::kFloat), "prefill" + name);
+
+      const std::vector<int64_t> ids = to_vector(numbers("first.greedy"));
+      const std::vector<int32_t> greedy = engine::first_stage_greedy(model, prompt, speaker, 3, static_cast<int64_t>(ids.size()));
+      CHECK(std::vector<int64_t>(greedy.begin(), greedy.end()) == ids);
+
+      const at::Tensor text = golden("llm", "second.input").to(at::kLong)[0][0].narrow(0, 0, numbers("second.columns")[0].item<int64_t>());
+      check_close(engine::second_stage_logits(model, text, numbers("second.codes"), speaker), golden("llm", "second.logits"), logit_tolerance(at::kFloat), "second" + name);
+
+      const engine::EmbeddedSpeaker embedded = engine::embed_speaker(model, wav_samples("speaker_16k.wav"), 16000);
+      CHECK(std::vector<int64_t>{embedded.trim_start, embedded.trim_end} == to_vector(numbers("speaker.trim")));
+      CHECK(embedded.samples == 110000);
+      check_close(embedded.embedding, golden("speaker", "embedding"), kEmbeddingTolerance, "embedding" + name);
+
+      check_equal(engine::encode(model, golden("codec", "wav"), 24000), golden("codec", "codes").to(at::kLong), "codes" + name);
+      const at::Tensor codes = golden("codec", "random_codes").to(at::kLong);
+      for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{}, {113}, {7, 106}, {19, 38, 56}})
+        check_wave(engine::decode(model, codes, pieces), golden("codec", "random_decoded"), kWaveTolerance, "decoded" + name);
+    }
+  }
+
+  TEST_CASE("an embedding from another rate is the same voice") {
+    const SpeechModel model(golden_description(at::kCPU));
+    const at::Tensor samples = wav_samples("speaker_16k.wav");
+    const at::Tensor fast = engine::embed_speaker(model, ops::resample(samples, 16000, 48000), 48000).embedding;
+    check_close(fast, golden("speaker", "embedding"), 1e-3, "through 48 kHz");
+  }
+
+  TEST_CASE("greedy decoding stops at the end of audio, which it includes, and at the window's end") {
+    const std::vector<int64_t> script = {3, 20, 4, 21, 32, 5, 5, 5};
+    Tensors tensors = scripted_first_stage(script, kSmallVocabulary);
+    tensors["speaker.weight"] = at::zeros({8, 5});
+    const auto model = SmallModel(tensors, small_second_stage(32)).load();
+    const auto greedy = [&](int64_t letters, int64_t steps) {
+      return engine::first_stage_greedy(*model, at::full({letters}, 33), at::ones({5}), 3, steps);
+    };
+    CHECK(greedy(1, 100) == std::vector<int32_t>{3, 20, 4, 21, 32});
+    CHECK(greedy(1, 3) == std::vector<int32_t>{3, 20, 4});
+    CHECK(greedy(5, 100) == std::vector<int32_t>{32});
+    CHECK(greedy(6, 100) == std::vector<int32_t>{5, 5});
+    CHECK(greedy(8, 100).empty());
+    CHECK(greedy(1, 0).empty());
+  }
+}
