@@ -5,35 +5,42 @@ import { fileURLToPath } from 'node:url';
 
 const fixtures = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'fixtures');
 const text = 'This is a demo of text to speech by MetaVoice-1B, an open-source foundational audio model.';
-const [name, json] = process.argv.slice(2);
+const [name = '', json] = process.argv.slice(2);
 const settings = JSON.parse(json ?? '{}');
 
 /** The highest resident size so far, in bytes; null where the system does not tell. */
 function peakBytes() {
   try {
-    const [, kilobytes] = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
-    return Number(kilobytes) * 1024;
+    const found = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+    return found ? Number(found[1]) * 1024 : null;
   } catch {
     return null;
   }
 }
 
+/** Seconds. @param {number} start */
 const since = (start) => (performance.now() - start) / 1000;
 
+/** @param {string} dtype @returns {Promise<import('../lib/options.js').Dtype>} */
 async function resolveDtype(dtype) {
-  if (dtype !== 'auto') return dtype;
+  if (dtype !== 'auto') return /** @type {import('../lib/options.js').Dtype} */ (dtype);
   const { devices } = await import('../dist/index.js');
-  return devices()[0].recommended.dtype;
+  return /** @type {import('../lib/options.js').Dtype} */ (devices()[0]?.recommended.dtype);
 }
 
-/** Bytes of weights that one step of the first stage reads, by the shapes in the file. */
-function stepWeightBytes(manifest, dtype) {
-  const { width, feedForward, layers, outputs, activation } = manifest.firstStage;
+/**
+ * Bytes of weights that one step of the first stage reads, by the shapes in the file.
+ *
+ * @param {import('../lib/checkpoint/manifest.js').TransformerManifest} stage
+ * @param {string} dtype
+ */
+function stepWeightBytes({ width, feedForward, layers, outputs, activation }, dtype) {
   const size = dtype === 'float32' ? 4 : 2;
   const perLayer = width * width * 4 + width * feedForward * (activation === 'swiglu' ? 3 : 2);
-  return layers * perLayer * size + outputs[0] * width * 4; // the output layer is read in float32
+  return layers * perLayer * size + (outputs[0] ?? 0) * width * 4; // the output layer is read in float32
 }
 
+/** @type {Record<string, (settings: any) => Promise<object>>} */
 const parts = {
   async convert({ source, destination, dtype }) {
     const { convertModel } = await import('../dist/checkpoint/convert.js');
@@ -46,8 +53,9 @@ const parts = {
     const start = performance.now();
     const { MetaVoice } = await import('../dist/index.js');
     let runtimeSeconds = 0;
-    const onProgress = ({ phase, part }) => {
-      if (phase === 'load' && part === 'model') runtimeSeconds = since(start);
+    /** @param {import('../lib/options.js').Progress} progress */
+    const onProgress = (progress) => {
+      if (progress.phase === 'load' && progress.part === 'model') runtimeSeconds = since(start);
     };
     const tts = await MetaVoice.load({ model, dtype, onProgress });
     const loadSeconds = since(start);
@@ -61,11 +69,18 @@ const parts = {
     const { loadEngine } = await import('../dist/runtime/load.js');
     const { describeModel } = await import('../dist/describe-model.js');
     const manifest = await readManifest(model);
+    const stage = manifest.firstStage;
+    if (!stage) throw new Error(`expected a first stage in ${model}`);
     const tts = await MetaVoice.load({ model, dtype });
     const { engine, libtorch } = await loadEngine();
-    const run = { device: 'cpu', dtype: 'float32', batchSize: 1, deterministic: false };
+    const plain = /** @type {const} */ ({
+      device: 'cpu',
+      dtype: 'float32',
+      batchSize: 1,
+      deterministic: false,
+    });
     const nothing = await engine.loadModel({
-      ...describeModel(model, { ...manifest, firstStage: null, secondStage: null, codec: null }, run),
+      ...describeModel(model, { ...manifest, firstStage: null, secondStage: null, codec: null }, plain),
     });
     const voice = await tts.voice(join(fixtures, 'voices', 'bria.mp3'));
     await tts.synthesize(text, { voice, seed: 1, maxSeconds: 0.25 }); // everything is touched once
@@ -81,11 +96,11 @@ const parts = {
     });
     const { timings, durationSeconds } = speech;
     const { Tokenizer } = await import('../dist/text/tokenizer.js');
-    const promptTokens = Tokenizer.from(manifest.firstStage.tokenizer).encode(text).length;
+    const promptTokens = Tokenizer.from(stage.tokenizer).encode(text).length;
     const meanPosition = promptTokens + timings.steps / 2;
-    const { layers, width } = manifest.firstStage;
+    const { layers, width } = stage;
     const cacheBytes = meanPosition * layers * 2 * width * 2 * (tts.dtype === 'float32' ? 4 : 2);
-    const bytesPerStep = stepWeightBytes(manifest, tts.dtype) + cacheBytes;
+    const bytesPerStep = stepWeightBytes(stage, tts.dtype) + cacheBytes;
     const stepsPerSecond = (timings.steps - 1) / (timings.firstStage / 1000); // the first id comes with the prompt
     const result = {
       device: tts.device,
@@ -114,6 +129,6 @@ const parts = {
   },
 };
 
-if (!Object.hasOwn(parts, name))
-  throw new Error(`expected one of ${Object.keys(parts).join(', ')} but received ${name}`);
-process.stdout.write(JSON.stringify(await parts[name](settings)));
+const run = parts[name];
+if (!run) throw new Error(`expected one of ${Object.keys(parts).join(', ')} but received ${name}`);
+process.stdout.write(JSON.stringify(await run(settings)));

@@ -28,9 +28,10 @@ const { values: options } = parseArgs({
   },
 });
 
+/** @param {string} text */
 const say = (text) => process.stderr.write(`${text}\n`);
 
-/** Runs one part in a process of its own and gives what it measured. */
+/** Runs one part in a process of its own and gives what it measured. @param {string} name @param {object} settings */
 async function part(name, settings) {
   const { stdout } = await promisify(execFile)(
     process.execPath,
@@ -41,7 +42,7 @@ async function part(name, settings) {
 }
 
 function refuseBusyMachine() {
-  const load = loadavg()[0];
+  const load = loadavg()[0] ?? 0;
   if (options.anyway || load < 0.5 * cpus().length) return;
   say(
     `the machine is busy (load ${load.toFixed(2)} on ${cpus().length} cores): figures would mean little; wait, or --anyway`,
@@ -63,9 +64,12 @@ async function publishedFolder() {
   return folder;
 }
 
+/** @param {number | null | undefined} value */
 const format = (value, digits = 2) => (value === null || value === undefined ? '–' : value.toFixed(digits));
+/** @param {number | null} bytes */
 const gigabytes = (bytes) => (bytes === null ? '–' : `${(bytes / 1e9).toFixed(2)} GB`);
 
+/** What was measured, in words. @param {any} result @returns {string[][]} */
 function rows({ convert, warm, speak }) {
   const { first } = speak;
   return [
@@ -123,11 +127,11 @@ try {
   await mkdir(dirname(out), { recursive: true });
   await writeFile(out, `${JSON.stringify(result, null, 2)}\n`);
   const table = rows(result);
-  const width = Math.max(...table.map(([name]) => name.length));
+  const width = Math.max(...table.map(([name = '']) => name.length));
   process.stdout.write(
     `${speak.device} ${speak.dtype}, ${result.machine.cpu}, ${result.machine.cores} cores, libtorch ${speak.libtorch}\n`,
   );
-  for (const [name, value] of table) process.stdout.write(`${name.padEnd(width)}  ${value}\n`);
+  for (const [name = '', value = ''] of table) process.stdout.write(`${name.padEnd(width)}  ${value}\n`);
   say(`JSON: ${out}`);
 } finally {
   if (existsSync(temporary)) await rm(temporary, { recursive: true });
