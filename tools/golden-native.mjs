@@ -42,8 +42,10 @@ for (const [samples, slices] of Object.entries(speaker.plan)) table(`speaker.pla
 
 const header = {};
 let end = 0;
-for (const [name, { dtype, shape, data }] of tensors)
-  header[name] = { dtype, shape, data_offsets: [end, (end += 4 * data.length)] };
+for (const [name, { dtype, shape, data }] of tensors) {
+  header[name] = { dtype, shape, data_offsets: [end, end + 4 * data.length] };
+  end += 4 * data.length;
+}
 const text = JSON.stringify(header);
 const head = Buffer.from(text.padEnd(Math.ceil((text.length + 8) / 64) * 64 - 8));
 const length = Buffer.alloc(8);
