@@ -150,15 +150,22 @@ TEST_SUITE("ops/sampling") {
   }
 
   TEST_CASE("logits that are not numbers draw something inside the range, or are refused: never a crash") {
-    std::vector<float> logits(2562);
-    for (size_t i = 0; i < logits.size(); ++i) logits[i] = i % 3 == 0 ? std::nanf("") : std::sin(static_cast<float>(i));
-    for (const ops::SamplingSettings& settings : {ops::SamplingSettings{1, 0.9F, 0}, {1, 1, 200}, {1, 0.5F, 20}}) {
-      try {
-        const int64_t id = ops::draw(ops::distribution(logits, settings), 0.5);
-        CHECK(id >= 0);
-        CHECK(id < 2562);
-      } catch (const core::Error& error) {
-        CHECK(error.code() == "ERR_NUMERIC");
+    for (uint32_t round = 0; round < 300; ++round) {
+      const auto number = [&](size_t i, uint32_t lane) { return core::uniform({round, 0, 0}, core::Stream::first_stage, lane, static_cast<uint32_t>(i)); };
+      const double share = number(0, 2);
+      std::vector<float> logits(400);
+      for (size_t i = 0; i < logits.size(); ++i) {
+        const double which = number(i, 0);
+        logits[i] = which < share / 2 ? std::nanf("") : which < share * 0.6 ? kInfinity : which < share * 0.7 ? -kInfinity : static_cast<float>(number(i, 1));
+      }
+      for (const ops::SamplingSettings& settings : {ops::SamplingSettings{1, 0.9F, 0}, {1, 1, 200}, {1, 0.5F, 20}}) {
+        try {
+          const int64_t id = ops::draw(ops::distribution(logits, settings), 0.5);
+          REQUIRE(id >= 0);
+          REQUIRE(id < 400);
+        } catch (const core::Error& error) {
+          REQUIRE(error.code() == "ERR_NUMERIC");
+        }
       }
     }
   }
