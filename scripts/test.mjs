@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { bootstrap } from './bootstrap.mjs';
 import { testsFile } from './build.mjs';
 import { root, say, tool } from './log.mjs';
+import { nativeModel } from './native-model.mjs';
 import { prebuild } from './prebuild.mjs';
 
 /** @typedef {{ name: string, passed: number, failed: number, seconds: number }} Result */
@@ -58,7 +59,7 @@ async function check(name, commandArguments) {
 async function nativeTests() {
   const started = Date.now();
   say('native tests');
-  const { code, output } = await capture(testsFile, []);
+  const { code, output } = await capture(testsFile, [`--model=${await nativeModel()}`]);
   const [, passed = '0', failed = '0'] =
     output.match(/test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed/) ?? [];
   // A crash leaves no count.
