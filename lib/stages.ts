@@ -150,7 +150,7 @@ export class Stages implements AsyncDisposable {
     requireSpeaker(speaker, stage.speakerEmbedding);
     const ids = tokenizerOf(stage.tokenizer).tokenizer.encode(normalizeText(text));
     const frames = codes.length / 2;
-    const room = stage.positions - 1 - ids.length;
+    const room = stage.positions - ids.length;
     if (frames > room)
       throw expectedRange(
         `at most ${Math.max(0, room)} frames beside ${ids.length} text ids`,

@@ -140,7 +140,9 @@ export class Voices {
   }
 
   #requireLength(embedding: Float32Array): Float32Array {
-    const length = this.#manifest.firstStage?.speakerEmbedding ?? embedding.length;
+    const { firstStage, secondStage } = this.#manifest;
+    // 0 is a stage that speaks without a speaker; where both do, any voice is as good.
+    const length = firstStage?.speakerEmbedding || secondStage?.speakerEmbedding || embedding.length;
     if (embedding.length === length) return embedding;
     throw expectedRange(`an embedding of ${length} numbers`, 'voice.embedding.length', embedding.length);
   }

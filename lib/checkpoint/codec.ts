@@ -70,6 +70,15 @@ function findState(value: unknown): Map<unknown, unknown> | null {
   return null;
 }
 
+/** The kind of EnCodec that is computed, in the words of `config.json`. */
+const computed = {
+  audio_channels: 1,
+  use_causal_conv: true,
+  pad_mode: 'reflect',
+  trim_right_ratio: 1,
+  normalize: false,
+};
+
 async function readConfig(path: string): Promise<{ sampleRate?: number; ratios?: number[] } | null> {
   let config: unknown;
   try {
@@ -78,6 +87,16 @@ async function readConfig(path: string): Promise<{ sampleRate?: number; ratios?:
     return null;
   }
   if (!isPlainObject(config) || config.model_type !== 'encodec') return null;
+  // These leave no trace in names or shapes, so another kind of EnCodec would load and only sound wrong.
+  for (const [name, expected] of Object.entries(computed)) {
+    const found = config[name] ?? expected;
+    if (found !== expected)
+      throw refuseCheckpoint(
+        path,
+        `${name} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)} as in EnCodec at 24 kHz, the kind that this version computes`,
+        { argument: name, expected, found },
+      );
+  }
   const { sampling_rate: sampleRate, upsampling_ratios: ratios } = config;
   return {
     ...(isInteger(sampleRate) && sampleRate > 0 && { sampleRate }),
