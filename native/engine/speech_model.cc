@@ -23,9 +23,18 @@ at::Device parse_device(const std::string& name) {
   return device;
 }
 
+// What is said to be float32 is float32: libtorch lets cuDNN round convolutions and LSTMs to TF32 unless told not to.
+void forbid_reduced_float32() {
+  at::Context& context = at::globalContext();
+  for (const auto backend : {at::Float32Backend::CUDA, at::Float32Backend::MKLDNN})
+    for (const auto op : {at::Float32Op::CONV, at::Float32Op::RNN, at::Float32Op::MATMUL})
+      context.setFloat32Precision(backend, op, at::Float32Precision::IEEE);
+}
+
 }  // namespace
 
 SpeechModel::SpeechModel(const ModelDescription& description) : device_(parse_device(description.device)) {
+  forbid_reduced_float32();
   if (description.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   if (const auto& part = description.first_stage) {
     const core::Weights weights = open(part->file, description.dtype);

@@ -13,10 +13,12 @@ struct Norm {
   NormKind kind;
   double epsilon;
   at::Tensor weight;  // [width]
-  at::Tensor bias;    // [width], or undefined
+  at::Tensor bias;    // [width], or undefined; LayerNorm only
 
   static Norm load(const core::Weights& weights, NormKind kind, double epsilon, int64_t width) {
-    return {kind, epsilon, weights.tensor("weight", {width}, at::kFloat), weights.optional("bias", {width}, at::kFloat)};
+    const at::Tensor weight = weights.tensor("weight", {width}, at::kFloat);
+    // RMSNorm has no bias: one in the file stays unused, and is refused as such.
+    return {kind, epsilon, weight, kind == NormKind::layer ? weights.optional("bias", {width}, at::kFloat) : at::Tensor()};
   }
 
   at::Tensor forward(const at::Tensor& x) const {
