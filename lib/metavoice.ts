@@ -173,7 +173,7 @@ export class MetaVoice implements AsyncDisposable {
     // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
     const windowFrames = Math.ceil(firstStage.positions / 2);
     const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
-    const ends = chunkEnds(frameRate, schedule, windowFrames);
+    const ends = chunkEnds(frameRate, schedule, windowFrames, this.#model.native.facts.firstFrames ?? 1);
     const limit = Math.min(
       firstStage.positions - 2,
       secondStage.positions - 1 - (longestChunk(ends) + lookAhead),

@@ -1,7 +1,6 @@
 /** Judges of the arrays that the stages take. */
 
 import { expectedRange, expectedType, inRange, isInteger } from './is.js';
-import { leastFirstFrames } from './stream/schedule.js';
 
 /** Float32Array of `length` numbers, or of at least one. */
 export function requireFloats(value: unknown, name: string, length?: number): Float32Array {
@@ -45,7 +44,12 @@ export function requireCodes(codebooks: readonly unknown[], name: string, size: 
 }
 
 /** Frames per piece that add up to all of them; the streaming decoder cannot begin with a few. */
-export function requirePieces(value: unknown, name: string, frames: number): Int32Array {
+export function requirePieces(
+  value: unknown,
+  name: string,
+  frames: number,
+  leastFirstFrames: number,
+): Int32Array {
   if (!Array.isArray(value)) throw expectedType('an array of frames per piece', name, value);
   for (const [i, piece] of value.entries())
     if (!isInteger(piece) || !inRange(piece, 1, frames))

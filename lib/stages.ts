@@ -214,7 +214,7 @@ export class Stages implements AsyncDisposable {
    * The EnCodec decoder: frames · hop samples at the codec's rate.
    *
    * @param options.pieces Frames per piece, for the streaming form with carried state; they add up to all frames, and
-   * the first has at least 7. Whole when omitted.
+   * the first has at least 7 in the published codec. Whole when omitted.
    */
   async decode(codes: Codes, options?: { pieces?: readonly number[] }): Promise<Float32Array> {
     const site = callSite(this.decode);
@@ -229,7 +229,10 @@ export class Stages implements AsyncDisposable {
     const frames = flat.length / codebooks;
     if (codes.frames !== frames)
       throw expectedRange(`${frames} as in its codebooks`, 'codes.frames', codes.frames);
-    const cut = pieces === undefined ? null : requirePieces(pieces, 'pieces', frames);
+    const cut =
+      pieces === undefined
+        ? null
+        : requirePieces(pieces, 'pieces', frames, this.#model.native.facts.firstFrames ?? 1);
     return asking(site, () => this.#model.native.decode(flat, cut));
   }
 

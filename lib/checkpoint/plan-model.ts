@@ -70,6 +70,7 @@ export async function planModel(
     },
   };
   requireAgreement(plan, files);
+  useSpokenCodebooks(plan);
   return plan;
 }
 
@@ -142,6 +143,13 @@ function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
   ] as const)
     if (embedding && stage && stage.speakerEmbedding > 0)
       agree(files.speakerEncoder, 'the embedding size', stage.speakerEmbedding, embedding, name);
+}
+
+/** The codec speaks as many codebooks as the language models predict; without them, those of 6 kbit/s. */
+function useSpokenCodebooks({ secondStage, codec }: ModelPlan): void {
+  if (!secondStage || !codec) return;
+  const { vocabularies, outputs } = secondStage.manifest;
+  codec.manifest = { ...codec.manifest, codebooks: vocabularies.length + outputs.length };
 }
 
 /** The entry of a part in the manifest, its file known. */

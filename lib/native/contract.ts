@@ -208,6 +208,8 @@ export interface NativeModel {
     sampleRate: number | null;
     hop: number | null;
     codebooks: number | null;
+    /** Frames that the codec's first piece needs, unless it is the whole: 7 in the published one. */
+    firstFrames: number | null;
     /** Positions of the first stage's window and columns of the second stage's. */
     firstStageWindow: number | null;
     secondStageWindow: number | null;

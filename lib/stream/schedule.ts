@@ -6,9 +6,6 @@ import { defaults } from '../options.js';
 /** Frames that must exist past a chunk before the second stage runs on it: it looks both ways. */
 export const lookAhead = 16;
 
-/** The fewest frames with which the exact streaming decoder can begin. */
-export const leastFirstFrames = 7;
-
 export interface ChunkSeconds {
   readonly first: number;
   readonly largest: number;
@@ -23,12 +20,14 @@ const wholeFrames = (frames: number): number => Math.ceil(frames - 1e-6);
  *
  * @param frameRate frames per second of the codec
  * @param maximumFrames the last end is the first that reaches it
- * @throws RangeError when the first chunk would have fewer than 7 frames
+ * @param leastFirstFrames frames with which the exact streaming decoder can begin (7 for the published codec)
+ * @throws RangeError when the first chunk would have fewer
  */
 export function chunkEnds(
   frameRate: number,
   { first, largest }: ChunkSeconds,
   maximumFrames: number,
+  leastFirstFrames: number,
 ): Int32Array {
   if (wholeFrames(first * frameRate) < leastFirstFrames) {
     const least = Math.ceil((leastFirstFrames - 1) / frameRate / 0.001 + 1e-9) * 0.001;

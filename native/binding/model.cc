@@ -18,6 +18,7 @@ Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
   set("sampleRate", codec, [&] { return model.codec().sample_rate(); });
   set("hop", codec, [&] { return model.codec().hop(); });
   set("codebooks", codec, [&] { return model.codec().codebooks(); });
+  set("firstFrames", codec, [&] { return model.codec().first_frames(); });
   set("firstStageWindow", model.has_first_stage(), [&] { return model.first_stage().window(); });
   set("secondStageWindow", model.has_second_stage(), [&] { return model.second_stage().window(); });
   const bool encoder = model.has_speaker_encoder();

@@ -88,6 +88,7 @@ export class FakeModel implements NativeModel {
     sampleRate: 24000,
     hop,
     codebooks: 8,
+    firstFrames: 7,
     firstStageWindow: 2048,
     secondStageWindow: 1024,
     speakerEmbedding: 4,
