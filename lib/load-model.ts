@@ -17,8 +17,10 @@ export interface LoadedModel {
   readonly native: NativeModel;
   readonly engine: Pick<Engine, 'sampleDistribution'>;
   readonly manifest: Manifest;
-  /** The model folder. */
+  /** The model folder; of published files, their converted form in the cache. */
   readonly folder: string;
+  /** The folder as the user named it, for messages. */
+  readonly source: string;
   readonly policy: DevicePolicy;
   readonly libtorch: { readonly version: string; readonly directory: string; readonly source: string };
 }
@@ -59,8 +61,8 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
     await native.dispose();
     throw signal.reason;
   }
-  const { version, directory, source } = libtorch;
-  return { native, engine, manifest, folder, policy, libtorch: { version, directory, source } };
+  const found = { version: libtorch.version, directory: libtorch.directory, source: libtorch.source };
+  return { native, engine, manifest, folder, source: model, policy, libtorch: found };
 }
 
 function gatherFacts(door: Door, engine: Engine, cudaBuild: boolean) {

@@ -53,13 +53,13 @@ export class MetaVoice implements AsyncDisposable {
   #disposed: Promise<void> | null = null;
 
   private constructor(model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) {
-    const { manifest, folder, native } = model;
-    requirePart(manifest, 'firstStage', folder);
-    requirePart(manifest, 'secondStage', folder);
-    const { sampleRate, ratios } = requirePart(manifest, 'codec', folder);
+    const { manifest, source, native } = model;
+    requirePart(manifest, 'firstStage', source);
+    requirePart(manifest, 'secondStage', source);
+    const { sampleRate, ratios } = requirePart(manifest, 'codec', source);
     this.#model = model;
     this.#options = options;
-    this.#voices = new Voices(native, manifest, folder);
+    this.#voices = new Voices(native, manifest, model);
     this.#codec = { sampleRate, frameRate: sampleRate / ratios.reduce((hop, ratio) => hop * ratio, 1) };
   }
 
@@ -167,8 +167,8 @@ export class MetaVoice implements AsyncDisposable {
     requireText(text);
     this.#requireOpen();
     const { sampleRate, frameRate } = this.#codec;
-    const firstStage = requirePart(this.#model.manifest, 'firstStage', this.#model.folder);
-    const secondStage = requirePart(this.#model.manifest, 'secondStage', this.#model.folder);
+    const firstStage = requirePart(this.#model.manifest, 'firstStage', this.#model.source);
+    const secondStage = requirePart(this.#model.manifest, 'secondStage', this.#model.source);
 
     // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
     const windowFrames = Math.ceil(firstStage.positions / 2);

@@ -200,7 +200,7 @@ export class Stages implements AsyncDisposable {
     if (!this.#part('codec').encoder) {
       throw new MetaVoiceError(
         'ERR_MODEL_NOT_FOUND',
-        `expected the encoder of the EnCodec codec in the model ${this.#model.folder} but its file has only the decoder; convert the published encodec_24khz*.th`,
+        `expected the encoder of the EnCodec codec in the model ${this.#model.source} but its file has only the decoder; convert the published encodec_24khz*.th`,
         { details: { part: 'codec' } },
       );
     }
@@ -274,7 +274,7 @@ export class Stages implements AsyncDisposable {
   }
 
   #part<P extends PartName>(part: P): NonNullable<Manifest[P]> {
-    return requirePart(this.#model.manifest, part, this.#model.folder);
+    return requirePart(this.#model.manifest, part, this.#model.source);
   }
 
   #requirePrompt(ids: Int32Array, speaker: Float32Array) {

@@ -25,13 +25,20 @@ export class Voices {
   readonly #native: Pick<NativeModel, 'embedSpeaker'>;
   readonly #manifest: Manifest;
   readonly #folder: string;
+  readonly #source: string;
   #digest: Promise<string> | null = null;
   readonly #files = new Map<string, SharedTask<Voice>>();
 
-  constructor(native: Pick<NativeModel, 'embedSpeaker'>, manifest: Manifest, folder: string) {
+  /** @param where the model folder, and its name in messages */
+  constructor(
+    native: Pick<NativeModel, 'embedSpeaker'>,
+    manifest: Manifest,
+    { folder, source }: { folder: string; source: string },
+  ) {
     this.#native = native;
     this.#manifest = manifest;
     this.#folder = folder;
+    this.#source = source;
   }
 
   /** Names of the speakers that ship with the model. */
@@ -54,7 +61,7 @@ export class Voices {
       const embedding = this.#requireLength(source.embedding);
       return async () => embedding;
     }
-    requirePart(this.#manifest, 'speakerEncoder', this.#folder);
+    requirePart(this.#manifest, 'speakerEncoder', this.#source);
     return async (signal) => this.#requireLength((await this.#compute(source, signal)).embedding);
   }
 
@@ -71,7 +78,7 @@ export class Voices {
 
   /** A file that did not change is read once, however many ask for it. */
   async #compute(source: Recording, signal: AbortSignal | null): Promise<Voice> {
-    requirePart(this.#manifest, 'speakerEncoder', this.#folder);
+    requirePart(this.#manifest, 'speakerEncoder', this.#source);
     const context = {
       embed: (samples: Float32Array, sampleRate: number) => this.#native.embedSpeaker(samples, sampleRate),
       encoderDigest: await this.#encoderDigest(),
@@ -125,7 +132,7 @@ export class Voices {
       );
     throw new MetaVoiceError(
       'ERR_VOICE_REQUIRED',
-      `expected a voice but ${name === null ? 'none was given' : `speaker '${name}' was asked for`}, and the model ${this.#folder} ships no speakers; give a recording in the option \`voice\``,
+      `expected a voice but ${name === null ? 'none was given' : `speaker '${name}' was asked for`}, and the model ${this.#source} ships no speakers; give a recording in the option \`voice\``,
       { details: { speaker: name } },
     );
   }

@@ -98,6 +98,7 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
     engine: { sampleDistribution: (logits) => logits.slice() },
     manifest: fakeManifest(changes),
     folder: fakeFolder(),
+    source: 'models/fake',
     policy,
     libtorch: { version: '0.0.0', directory: '/libtorch', source: 'test' },
   };
