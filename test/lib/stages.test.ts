@@ -164,6 +164,15 @@ describe.skipIf(!engineIsBuilt)('the stages of the engine', () => {
           expect(argMax(logits.subarray(at, at + outputs))).toBe(llm.second.argmax[k]![f]);
         }
     });
+
+    it('takes codes that fill the window to its last column', async () => {
+      const { secondStage } = stages.tokenize(llm.second.text);
+      const frames = 1024 - secondStage.length;
+      const full: [Uint16Array, Uint16Array] = [new Uint16Array(frames), new Uint16Array(frames)];
+      const logits = await stages.secondStageLogits(llm.second.text, full, golden('speaker'));
+      expect(logits).toHaveLength(6 * frames * 1025);
+      expect(logits.every(Number.isFinite)).toBe(true);
+    });
   });
 
   describe('the speaker encoder', () => {

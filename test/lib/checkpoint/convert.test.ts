@@ -19,7 +19,7 @@ import {
   published,
   sources,
 } from './model-files.js';
-import type { Checkpoint } from './torch-save.js';
+import type { Checkpoint, State } from './torch-save.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'metavoice-convert-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -162,6 +162,35 @@ describe('a converted model', () => {
       expect(turned.readFloatLE(4 * (row * 64 + column))).toBe(plain.readFloatLE(4 * (column * 64 + row)));
   });
 
+  test('takes a token table that is longer than its tokens', async () => {
+    const name = 'first_stage.pt';
+    const padded = (file: Checkpoint) => {
+      const rows = 2624;
+      const tokens = model(file).get('_orig_mod.transformer.wtes.0.weight') as PickleTensor;
+      const bytes = file.storages[tokens.storage.key]!;
+      file.storages[tokens.storage.key] = Buffer.concat([bytes, Buffer.alloc(rows * 64 * 4 - bytes.length)]);
+      const storage = { ...tokens.storage, elements: rows * 64 };
+      for (const key of ['transformer.wtes.0.weight', 'lm_heads.0.weight'])
+        model(file).set(`_orig_mod.${key}`, new PickleTensor(storage, 0, [rows, 64], [64, 1]));
+      (file.value.get('model_args') as State).set('vocab_sizes', [rows]);
+    };
+    const { manifest } = await convert(
+      await makeFolder(fresh('padded'), [name], { [name]: padded }),
+      'float32',
+    );
+    expect(manifest.firstStage).toMatchObject({ vocabularies: [2624], outputs: [2624], tied: true });
+  });
+
+  test('has as many codebooks in use as the second stage speaks', async () => {
+    const names = ['second_stage.pt', 'encodec_24khz.th'];
+    const fewer = (file: Checkpoint) => {
+      for (const head of [4, 5]) model(file).delete(`lm_heads.${head}.weight`);
+      (file.value.get('model_args') as State).set('target_vocab_sizes', [1025, 1025, 1025, 1025]);
+    };
+    const source = await makeFolder(fresh('fewer'), names, { 'second_stage.pt': fewer });
+    expect((await convert(source, 'float32')).manifest.codec!.codebooks).toBe(6);
+  });
+
   test('takes a speaker encoder with the state of its optimiser, in the zip and in the old container', async () => {
     const withOptimiser = ({ value }: Checkpoint) => {
       const tensor = part('model_state')(value).get('linear.weight');
@@ -222,6 +251,25 @@ describe('a converted model', () => {
     },
   );
 });
+
+test.each([
+  ['use_causal_conv', false],
+  ['pad_mode', 'constant'],
+  ['normalize', true],
+  ['trim_right_ratio', 0.5],
+  ['audio_channels', 2],
+])(
+  'refuses an EnCodec whose %s is %s: nothing in its tensors tells, and it would only sound wrong',
+  async (name, value) => {
+    const source = await makeFolder(fresh('hugging'), []);
+    await writeFile(join(source, 'model.safetensors'), await huggingFace(false));
+    await writeFile(join(source, 'config.json'), JSON.stringify({ model_type: 'encodec', [name]: value }));
+    await expect(convertModel(source, fresh('x'), float32)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT',
+      message: expect.stringContaining(`${name} is ${JSON.stringify(value)}`),
+    });
+  },
+);
 
 describe('a conversion', () => {
   test('tells how far it is, up to the end', async () => {
