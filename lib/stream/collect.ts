@@ -1,10 +1,9 @@
 /** A whole speech: what the chunks of a stream come to. */
 
-import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
 import { toPcm16 } from '../audio/pcm.js';
 import { encodeWav, wavHeader } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
+import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
 import type { AudioChunk, Codes, Tally } from './chunks.js';
 
@@ -78,19 +77,7 @@ export class Speech {
    */
   async save(path: string): Promise<void> {
     if (!isString(path) || path === '') throw expectedType('a path', 'path', path);
-    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-    try {
-      const file = await open(temporary, 'wx');
-      try {
-        await this.#write((bytes) => file.writeFile(bytes));
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await writeAtomically(path, (file) => this.#write((bytes) => file.writeFile(bytes)));
   }
 
   /** In pieces of a few seconds, so that a long speech does not hold the event loop. */

@@ -1,6 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeAtomically } from './files.js';
+import { writeAtomically } from '../files.js';
 import { parseVoice, type Voice } from './voice.js';
 
 /**
@@ -32,7 +32,7 @@ export class VoiceCache {
     if (this.#folder === null) return false;
     try {
       await mkdir(this.#folder, { recursive: true });
-      await writeAtomically(this.#path(voice.id), `${JSON.stringify(voice)}\n`);
+      await writeAtomically(this.#path(voice.id), (file) => file.writeFile(`${JSON.stringify(voice)}\n`));
       return true;
     } catch {
       return false;

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { MetaVoiceError } from '../errors.js';
+import { writeAtomically } from '../files.js';
 import { expectedType, isFiniteNumber, isPlainObject, isString } from '../is.js';
-import { writeAtomically } from './files.js';
 import { qualityWarnings, type VoiceQuality } from './quality.js';
 
 export type { VoiceQuality } from './quality.js';
@@ -94,7 +94,7 @@ export class Voice {
   /** Writes the voice to a file (JSON), whole or not at all. */
   async save(path: string): Promise<void> {
     if (!isString(path) || path === '') throw expectedType('a path', 'path', path);
-    await writeAtomically(path, `${JSON.stringify(this, null, 2)}\n`);
+    await writeAtomically(path, (file) => file.writeFile(`${JSON.stringify(this, null, 2)}\n`));
   }
 
   /**
