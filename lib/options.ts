@@ -97,7 +97,7 @@ export type VoiceSource =
 /** How the next token is drawn. */
 export interface SamplingOptions {
   /**
-   * Logits are divided by it: lower is steadier, 0 takes the most likely token. At least 0.
+   * Logits are divided by it: lower is steadier, 0 takes the most likely token. 0 to 1,000,000.
    * @default 1
    */
   temperature?: number;
@@ -112,8 +112,8 @@ export interface SamplingOptions {
    */
   topK?: number;
   /**
-   * How strongly the speech follows the speaker: a number (at least 0; 1 is no guidance), or with the weight of the
-   * text as `prompt` (at least 1; above 1 each step costs a third row).
+   * How strongly the speech follows the speaker: a number (0 to 1,000; 1 is no guidance), or with the weight of the
+   * text as `prompt` (1 to 1,000; above 1 each step costs a third row).
    * @default 3
    */
   guidance?: number | { speaker?: number; prompt?: number };
@@ -156,7 +156,7 @@ export interface SpeakOptions {
   quality?: 'stream' | 'whole';
   /**
    * Lengths of the chunks, in seconds of audio: each is twice as long as the one before, from `first` up to `largest`.
-   * The first must hold 7 frames (0.08 s at 75 frames per second). Part of what the bytes depend on.
+   * The first must hold 7 frames (0.081 s at 75 frames per second). Part of what the bytes depend on.
    * @default { first: 0.25, largest: 2 }
    */
   chunkSeconds?: { first?: number; largest?: number };

@@ -92,6 +92,10 @@ export const speakKeys = [
   'onProgress',
 ] as const satisfies (keyof SpeakOptions)[];
 
+/** Beyond these, float32 arithmetic on logits ends in infinities and no distribution is left. */
+const mostTemperature = 1e6;
+const mostGuidance = 1000;
+
 const samplingKeys = ['temperature', 'topP', 'topK', 'guidance', 'constrain'] as const;
 
 /** Options of `MetaVoice.load`, complete. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
@@ -197,7 +201,7 @@ function resolveSampling(value: unknown): ResolvedSpeakOptions['sampling'] {
   const sampling = copyOptions(value, 'sampling', samplingKeys);
   const { temperature, topP, constrain } = defaults.sampling;
   return {
-    temperature: numberOf(sampling.temperature, 'sampling.temperature', 0, Infinity, temperature),
+    temperature: numberOf(sampling.temperature, 'sampling.temperature', 0, mostTemperature, temperature),
     topP: numberOf(sampling.topP, 'sampling.topP', 0, 1, topP),
     topK:
       sampling.topK === undefined ? 0 : integerOf(sampling.topK, 'sampling.topK', 1, Number.MAX_SAFE_INTEGER),
@@ -210,13 +214,13 @@ function resolveGuidance(value: unknown): { speaker: number; prompt: number } {
   const { speaker, prompt } = defaults.guidance;
   if (value === undefined) return { speaker, prompt };
   if (typeof value === 'number')
-    return { speaker: numberOf(value, 'sampling.guidance', 0, Infinity, 0), prompt };
+    return { speaker: numberOf(value, 'sampling.guidance', 0, mostGuidance, 0), prompt };
   if (!isPlainObject(value))
     throw expectedType('a number or { speaker, prompt }', 'sampling.guidance', value);
   const guidance = copyOptions(value, 'sampling.guidance', ['speaker', 'prompt']);
   return {
-    speaker: numberOf(guidance.speaker, 'sampling.guidance.speaker', 0, Infinity, speaker),
-    prompt: numberOf(guidance.prompt, 'sampling.guidance.prompt', 1, Infinity, prompt),
+    speaker: numberOf(guidance.speaker, 'sampling.guidance.speaker', 0, mostGuidance, speaker),
+    prompt: numberOf(guidance.prompt, 'sampling.guidance.prompt', 1, mostGuidance, prompt),
   };
 }
 

@@ -1,5 +1,7 @@
 /** Option values from the command line, and what several commands share. */
 
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { LoadOptions, Progress } from '../options.js';
 import { type Terminal, UsageError } from './terminal.js';
 
@@ -83,4 +85,13 @@ export function requirePositionals(found: string[], names: string[]): string[] {
   if (found.length === names.length) return found;
   const wanted = names.length === 0 ? 'options only' : names.join(' and ');
   throw new UsageError(`expected ${wanted} but received ${found.length === 0 ? 'nothing' : found.join(' ')}`);
+}
+
+/** A place that is not there is told before the work is done, not after. */
+export async function requirePlace(file: string): Promise<void> {
+  if (file === '') throw new UsageError('expected a path for `--output` but received ""');
+  const folder = dirname(file);
+  const found = await stat(folder).catch(() => null);
+  if (!found?.isDirectory())
+    throw new Error(`expected a folder for "${file}" but ${folder} is none; make it first`);
 }

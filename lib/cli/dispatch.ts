@@ -38,7 +38,7 @@ export async function main(args: string[], terminal: Terminal): Promise<number> 
     await dispatch(args, terminal);
     return 0;
   } catch (error) {
-    return report(error, terminal);
+    return report(error, args[0], terminal);
   } finally {
     terminal.progress(null);
   }
@@ -46,6 +46,7 @@ export async function main(args: string[], terminal: Terminal): Promise<number> 
 
 async function dispatch([name, ...rest]: string[], terminal: Terminal): Promise<void> {
   if (name === '--version') return write(terminal.stdout, `${version()}\n`);
+  if (name === 'help' && rest[0] !== undefined) return dispatch([rest[0], '--help'], terminal);
   if (name === '--help' || name === '-h' || name === 'help') return write(terminal.stdout, help);
   if (name === undefined) throw new UsageError('expected a command but received none');
   if (!Object.hasOwn(commands, name))
@@ -59,7 +60,7 @@ async function dispatch([name, ...rest]: string[], terminal: Terminal): Promise<
   await command.run(rest, terminal);
 }
 
-function report(thrown: unknown, terminal: Terminal): number {
+function report(thrown: unknown, name: string | undefined, terminal: Terminal): number {
   terminal.progress(null);
   // After ^C whatever fails, fails for that.
   const error = terminal.signal.aborted ? terminal.signal.reason : thrown;
@@ -67,7 +68,8 @@ function report(thrown: unknown, terminal: Terminal): number {
   if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return 0;
   terminal.stderr.write(`metavoice: ${error instanceof Error ? error.message : String(error)}\n`);
   if (!isUsage(error)) return 1;
-  terminal.stderr.write('Try `metavoice --help`.\n');
+  const command = name !== undefined && Object.hasOwn(commands, name) ? ` ${name}` : '';
+  terminal.stderr.write(`Try \`metavoice${command} --help\`.\n`);
   return 2;
 }
 

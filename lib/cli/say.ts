@@ -9,7 +9,14 @@ import { MetaVoice } from '../metavoice.js';
 import type { SpeakOptions, VoiceSource } from '../options.js';
 import { resolveLoadOptions, resolveSpeakOptions } from '../resolve-options.js';
 import type { Speech } from '../stream/collect.js';
-import { loadArguments, loadHelp, loadOptions, numberArgument, showProgress } from './arguments.js';
+import {
+  loadArguments,
+  loadHelp,
+  loadOptions,
+  numberArgument,
+  requirePlace,
+  showProgress,
+} from './arguments.js';
 import { type Terminal, UsageError, write } from './terminal.js';
 
 export const help = `Usage: metavoice say TEXT [OPTIONS]
@@ -63,6 +70,7 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
   // Wrong values are refused before stdin is read or anything is loaded.
   resolveLoadOptions(load);
   resolveSpeakOptions(speak);
+  if (output !== '-') await requirePlace(output);
   const text = await readText(values.file, positionals, terminal);
 
   const tts = await MetaVoice.load(load);

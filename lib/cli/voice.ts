@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { MetaVoice } from '../metavoice.js';
 import { resolveLoadOptions } from '../resolve-options.js';
 import type { Voice } from '../voice/voice.js';
-import { loadArguments, loadHelp, loadOptions, requirePositionals } from './arguments.js';
+import { loadArguments, loadHelp, loadOptions, requirePlace, requirePositionals } from './arguments.js';
 import { type Terminal, write } from './terminal.js';
 
 export const help = `Usage: metavoice voice FILE [OPTIONS]
@@ -27,6 +27,7 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
   const [file] = requirePositionals(positionals, ['FILE']) as [string];
   const options = loadOptions(values, terminal);
   resolveLoadOptions(options);
+  if (values.output !== undefined) await requirePlace(values.output);
   const tts = await MetaVoice.load(options);
   try {
     terminal.progress('listening');

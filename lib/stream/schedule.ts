@@ -69,11 +69,14 @@ export function fitChunks(seconds: ChunkSeconds, frameRate: number, window: numb
   const frames = Math.floor(window * 0.75) - lookAhead - 1;
   const most = frames / frameRate;
   if (seconds.largest <= most) return seconds;
-  if (seconds.largest > defaults.chunkSeconds.largest)
+  if (seconds.largest > defaults.chunkSeconds.largest) {
+    // `largest` follows a longer `first` where it was not given.
+    const name = seconds.first > most ? 'first' : 'largest';
     throw expectedRange(
       `at most ${most.toFixed(2)} (what the model's window holds)`,
-      'chunkSeconds.largest',
-      seconds.largest,
+      `chunkSeconds.${name}`,
+      seconds[name],
     );
+  }
   return { first: Math.min(seconds.first, most), largest: most };
 }

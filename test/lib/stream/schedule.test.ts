@@ -50,6 +50,9 @@ describe('fitChunks', () => {
     expect(() => fitChunks({ first: 0.25, largest: 12 }, 75, 1024)).toThrow(
       /at most 10\.01 .* for `chunkSeconds.largest`/,
     );
+    expect(() => fitChunks({ first: 12, largest: 12 }, 75, 1024)).toThrow(
+      /at most 10\.01 .* for `chunkSeconds.first` but received 12/,
+    );
   });
 
   it('shrinks the default for a narrow window', () => {
