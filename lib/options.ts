@@ -94,7 +94,10 @@ export type VoiceSource =
   | { samples: Float32Array; sampleRate: number }
   | { speaker: string };
 
-/** How the next token is drawn. */
+/**
+ * How the first stage draws its next token. The second stage draws as published (temperature 1, the 200 most likely), so
+ * that the seed is heard at temperature 0, too.
+ */
 export interface SamplingOptions {
   /**
    * Logits are divided by it: lower is steadier, 0 takes the most likely token. 0 to 1,000,000.
