@@ -70,7 +70,7 @@ export class MetaVoice implements AsyncDisposable {
    * ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
    */
   static async load(options?: LoadOptions): Promise<MetaVoice> {
-    return openMetaVoice(resolveLoadOptions(options), callSite(MetaVoice.load));
+    return await openMetaVoice(resolveLoadOptions(options), callSite(MetaVoice.load));
   }
 
   /** `cpu` or `cuda:N`. */
@@ -119,7 +119,7 @@ export class MetaVoice implements AsyncDisposable {
     const signal = signalOf(copyOptions(options, 'options', ['signal']).signal);
     signal?.throwIfAborted();
     this.#requireOpen();
-    return this.#voices.voice(judged, signal);
+    return await this.#voices.voice(judged, signal);
   }
 
   /**

@@ -11,6 +11,9 @@ export interface SpokenSegment {
   readonly secondStageIds: Int32Array;
 }
 
+/** Letters that are normalised in a few milliseconds. */
+const largeText = 50_000;
+
 /**
  * Segments of a text, each judged to fit.
  *
@@ -25,9 +28,11 @@ export function planText(
 ): SpokenSegment[] {
   const first = tokenizerOf(firstStage);
   const second = tokenizerOf(secondStage);
+  // A text of megabytes is refused by what it needs at least, not after all of it was read letter by letter.
+  const leastTokens = (letters: string) => Math.ceil(letters.length / first.longest) + 1;
+  if (text.length > largeText) requireFits(leastTokens(text), limit, text);
   return segmentText(requireSpeakable(normalizeText(text))).map((segment) => {
-    // A text of megabytes is refused by what it needs at least, not after all of it was tokenised.
-    requireFits(Math.ceil(segment.length / first.longest) + 1, limit, segment);
+    requireFits(leastTokens(segment), limit, segment);
     const firstStageIds = first.tokenizer.encode(segment);
     const secondStageIds = second.tokenizer.encode(segment);
     requireFits(Math.max(firstStageIds.length, secondStageIds.length), limit, segment);

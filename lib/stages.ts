@@ -18,6 +18,8 @@ import { requireCodes, requireFloats, requireIds, requirePieces } from './stage-
 import { type Codes, splitCodes } from './stream/chunks.js';
 import { normalizeText } from './text/normalize.js';
 
+// Recordings as samples, for `embedSpeaker` and `encode`.
+export { decodeAudio } from './audio/decode.js';
 export { type ErrorCode, errorCodes, MetaVoiceError } from './errors.js';
 export type { Codes, Dtype };
 

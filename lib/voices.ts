@@ -10,7 +10,7 @@ import { expectedRange } from './is.js';
 import type { NativeModel } from './native/contract.js';
 import type { VoiceSource } from './options.js';
 import { SharedTask } from './shared-task.js';
-import { createVoice } from './voice/create.js';
+import { createVoice, requireEncoder } from './voice/create.js';
 import { Voice } from './voice/voice.js';
 
 /** Recordings whose voices are remembered; the oldest is forgotten first. */
@@ -59,7 +59,10 @@ export class Voices {
     }
     if (isVoice(source)) {
       const embedding = this.#requireLength(source.embedding);
-      return async () => embedding;
+      return async () => {
+        await this.#requireOwn(source);
+        return embedding;
+      };
     }
     requirePart(this.#manifest, 'speakerEncoder', this.#source);
     return async (signal) => this.#requireLength((await this.#compute(source, signal)).embedding);
@@ -67,13 +70,19 @@ export class Voices {
 
   /** The voice of a recording or of a speaker that ships with the model; a voice is given back as it is. */
   async voice(source: VoiceSource, signal: AbortSignal | null): Promise<Voice> {
-    if (isVoice(source)) return source;
+    if (isVoice(source)) return this.#requireOwn(source);
     if (typeof source === 'object' && 'speaker' in source)
       return Voice.fromEmbedding(
         this.#embeddingOf(this.#speaker(source.speaker)),
         await this.#encoderDigest(),
       );
     return this.#compute(source, signal);
+  }
+
+  /** A voice of this model's speaker encoder; a model without one can't tell. */
+  async #requireOwn(voice: Voice): Promise<Voice> {
+    if (!this.#manifest.speakerEncoder) return voice;
+    return requireEncoder(voice, await this.#encoderDigest(), null);
   }
 
   /** A file that did not change is read once, however many ask for it. */

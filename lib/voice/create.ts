@@ -119,12 +119,18 @@ function savedVoice(bytes: Uint8Array, name: string, encoderDigest: string): Voi
       .replace(/^\ufeff/, ''),
     name,
   );
+  return requireEncoder(voice, encoderDigest, name);
+}
+
+/** Embeddings of different speaker encoders mean different things, and would speak as somebody else. */
+export function requireEncoder(voice: Voice, encoderDigest: string, file: string | null): Voice {
   if (voice.encoder === encoderDigest) return voice;
+  const place = file === null ? '' : ` in "${file}"`;
   throw new MetaVoiceError(
     'ERR_REFERENCE_AUDIO',
-    `expected a voice of this model's speaker encoder (${encoderDigest}) in "${name}" but found one of another ` +
+    `expected a voice of this model's speaker encoder (${encoderDigest})${place} but found one of another ` +
       `(${voice.encoder}); make the voice again from its recording with this model`,
-    { details: { file: name, expected: encoderDigest, found: voice.encoder } },
+    { details: { file, expected: encoderDigest, found: voice.encoder } },
   );
 }
 

@@ -83,6 +83,14 @@ describe('MetaVoice refuses', () => {
     expect(() => tts.stream('hello', { voice })).toThrow(/an embedding of 4 numbers/);
   });
 
+  it('a voice of another speaker encoder, when it is pulled', async () => {
+    const { tts } = fakeMetaVoice();
+    const stranger = Voice.fromEmbedding(new Float32Array(4).fill(0.5), 'other');
+    const refusal = { code: 'ERR_REFERENCE_AUDIO', details: { found: 'other' } };
+    await expect(tts.synthesize('hi', { voice: stranger })).rejects.toMatchObject(refusal);
+    await expect(tts.voice(stranger)).rejects.toMatchObject(refusal);
+  });
+
   it('recordings where there is no speaker encoder', async () => {
     const { tts } = fakeMetaVoice(new FakeModel(), { speakerEncoder: null });
     expect(() => tts.stream('hello', { voice: recording })).toThrow(/speaker_encoder\.pt/);
