@@ -1,15 +1,10 @@
-/** Golden data: safetensors files, comparison with a tolerance, and whether the engine is built. */
+/** Golden data: safetensors files, and comparison with a tolerance. */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('../../', import.meta.url);
 export const fixture = (name: string): string => fileURLToPath(new URL(`test/fixtures/${name}`, root));
-
-/** With both binaries the tests of the real engine must run. */
-export const engineIsBuilt = ['metavoice.node', 'libmetavoice.so'].every((name) =>
-  existsSync(new URL(`build/Release/${name}`, root)),
-);
 
 export interface Golden {
   shape: number[];

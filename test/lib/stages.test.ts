@@ -5,16 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { decodeAudio } from '../../dist/audio/decode.js';
 import { loadEngine } from '../../dist/runtime/load.js';
 import { Stages } from '../../dist/stages.js';
-import {
-  argMax,
-  engineIsBuilt,
-  expectClose,
-  fixture,
-  peak,
-  readJson,
-  readTensors,
-  worst,
-} from './fixtures.js';
+import { argMax, expectClose, fixture, peak, readJson, readTensors, worst } from './fixtures.js';
 
 const logitsTolerance = 2e-4;
 
@@ -67,7 +58,7 @@ let stages: Stages;
 const open = (dtype: 'float32' | 'float16' | 'bfloat16') =>
   Stages.open(fixture('model'), { device: 'cpu', dtype });
 
-describe.skipIf(!engineIsBuilt)('the stages of the engine', () => {
+describe('the stages of the engine', () => {
   beforeAll(async () => {
     // The managed libtorch lies in the cache, so it is found before the cache moves.
     process.env.METAVOICE_LIBTORCH = (await loadEngine()).libtorch.directory;

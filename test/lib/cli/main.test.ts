@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { loadEngine } from '../../../dist/runtime/load.js';
-import { engineIsBuilt, fixture } from '../fixtures.js';
+import { fixture } from '../fixtures.js';
 
 const program = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
 const bria = fixture('voices/bria.mp3');
@@ -15,7 +15,7 @@ let folder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'metavoice-'));
-  if (engineIsBuilt) environment.METAVOICE_LIBTORCH = (await loadEngine()).libtorch.directory;
+  environment.METAVOICE_LIBTORCH = (await loadEngine()).libtorch.directory;
   environment.METAVOICE_CACHE = join(folder, 'cache');
   environment.METAVOICE_MODEL = fixture('model');
 });
@@ -109,7 +109,7 @@ describe('failures end with 1', () => {
   });
 });
 
-describe.skipIf(!engineIsBuilt)('with the engine', () => {
+describe('with the engine', () => {
   const short = ['--voice', bria, '--seed', '4', '--max-seconds', '0.5', '--dtype', 'float32'];
 
   it('say writes a file and one line about it', async () => {
