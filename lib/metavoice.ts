@@ -1,6 +1,6 @@
 /** A model held open: the heart of the public API. */
 
-import { type CallSite, callSite } from './call-site.js';
+import { asking, type CallSite, callSite } from './call-site.js';
 import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
 import { type LoadedModel, loadModel } from './load-model.js';
@@ -123,7 +123,8 @@ export class MetaVoice implements AsyncDisposable {
     const signal = signalOf(copyOptions(options, 'options', ['signal']).signal);
     signal?.throwIfAborted();
     this.#requireOpen();
-    return await this.#voices.voice(judged, signal);
+    const site = callSite(this.voice);
+    return asking(site, () => this.#voices.voice(judged, signal));
   }
 
   /**
@@ -217,13 +218,15 @@ export class MetaVoice implements AsyncDisposable {
 
 /** The steps behind `MetaVoice.load`, for options that are judged already. */
 export async function openMetaVoice(options: ResolvedLoadOptions, site: CallSite): Promise<MetaVoice> {
-  const model = await loadModel(options, site);
-  try {
-    return create(model, options);
-  } catch (error) {
-    await model.native.dispose();
-    throw error;
-  }
+  return asking(site, async () => {
+    const model = await loadModel(options, site);
+    try {
+      return create(model, options);
+    } catch (error) {
+      await model.native.dispose();
+      throw error;
+    }
+  });
 }
 
 function requestOf(

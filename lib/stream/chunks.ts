@@ -109,7 +109,7 @@ export async function* chunks(
     plan.requireOpen();
     signal?.addEventListener('abort', onAbort, { once: true });
     halt.signal.addEventListener('abort', onHalt, { once: true });
-    const speaker = await plan.speaker(halt.signal);
+    const speaker = await asking(plan.site, () => plan.speaker(halt.signal));
     for (let segment = 0; segment < plan.segments && !run.finished; segment++) {
       run.begin(segment, speaker, halt.signal);
       for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
