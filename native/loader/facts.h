@@ -15,7 +15,8 @@ struct GroupLimits {
   std::optional<std::uint64_t> memory_used;  // bytes that can't be dropped, of the group that has the limit
 };
 
-GroupLimits group_limits();
+// Read below a root other than / in tests.
+GroupLimits group_limits(const std::string& root = "");
 
 struct CpuFacts {
   std::string name;
