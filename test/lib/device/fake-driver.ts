@@ -56,10 +56,16 @@ function describeGpu({ card, free, bus, slice, integrated, broken }: FakeGpu, in
   return ['gpu', name, broken ? '0.0' : capability, ...numbers, uuid('a', index), own].join('\t');
 }
 
-/** Builds the two libraries and returns their folder. */
+const built = new Map<string, string>();
+
+/** The folder with the two libraries, built when they are first asked for. */
 function build({ lacking = [], missing = [] }: FakeDriver): string {
+  const key = JSON.stringify([lacking, missing]);
+  const known = built.get(key);
+  if (known) return known;
   const folder = mkdtempSync(join(tmpdir(), 'metavoice-driver-'));
   made.push(folder);
+  built.set(key, folder);
   const hidden = join(folder, 'hidden.map');
   writeFileSync(hidden, `{ local: nothing; ${lacking.map((name) => `${name};`).join(' ')} };\n`);
   mkdirSync(join(folder, 'lib'));
