@@ -170,7 +170,7 @@ function resolveModel(value: unknown, environment: NodeJS.ProcessEnv): string {
   return environment.METAVOICE_MODEL || defaults.load.model;
 }
 
-function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOption {
+export function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOption {
   const [device, name] = fromEnvironment(value, 'device', 'METAVOICE_DEVICE', environment);
   if (device === undefined) return defaults.load.device;
   const what = "'auto', 'cpu', 'cuda' or 'cuda:N'";
@@ -179,7 +179,7 @@ function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOp
   return device as DeviceOption;
 }
 
-function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'auto' | Dtype {
+export function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'auto' | Dtype {
   const [dtype, name] = fromEnvironment(value, 'dtype', 'METAVOICE_DTYPE', environment);
   if (dtype === undefined) return defaults.load.dtype;
   requireOneOf(dtype, ['auto', 'float32', 'float16', 'bfloat16'], name);
