@@ -40,7 +40,7 @@ export async function fetchContent(
     throw error instanceof Wrong ? error.error : asDownloadError(error, path);
   } finally {
     await partial.close();
-    if (wrong) await rm(path, { force: true });
+    if (wrong || (partial.position === 0 && !partial.isWhole)) await rm(path, { force: true });
   }
 }
 
