@@ -1,6 +1,6 @@
 /** A model held open: the heart of the public API. */
 
-import { type CallSite, callSite } from './call-site.js';
+import { asking, type CallSite, callSite } from './call-site.js';
 import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
 import { type LoadedModel, loadModel } from './load-model.js';
@@ -26,8 +26,11 @@ import { Voices } from './voices.js';
 /** Finished chunks that may wait for a slow reader before the engine rests. */
 const waitingChunks = 2;
 
+/** Options of loading that requests still ask for. */
+type HeldOptions = Pick<ResolvedLoadOptions, 'maxSeconds' | 'logger'>;
+
 /** Makes the object around a model that is loaded; users call `MetaVoice.load`. */
-export let create: (model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) => MetaVoice;
+export let create: (model: LoadedModel, options: HeldOptions) => MetaVoice;
 
 /** `stream()` for options that are judged already. */
 export let speakResolved: (
@@ -47,12 +50,13 @@ export let speakResolved: (
  */
 export class MetaVoice implements AsyncDisposable {
   readonly #model: LoadedModel;
-  readonly #options: Pick<ResolvedLoadOptions, 'maxSeconds'>;
+  readonly #options: HeldOptions;
   readonly #voices: Voices;
   readonly #codec: { sampleRate: number; frameRate: number };
   #disposed: Promise<void> | null = null;
+  #toldOfRedoing = false;
 
-  private constructor(model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) {
+  private constructor(model: LoadedModel, options: HeldOptions) {
     const { manifest, source, native } = model;
     requirePart(manifest, 'firstStage', source);
     requirePart(manifest, 'secondStage', source);
@@ -119,7 +123,8 @@ export class MetaVoice implements AsyncDisposable {
     const signal = signalOf(copyOptions(options, 'options', ['signal']).signal);
     signal?.throwIfAborted();
     this.#requireOpen();
-    return await this.#voices.voice(judged, signal);
+    const site = callSite(this.voice);
+    return asking(site, () => this.#voices.voice(judged, signal));
   }
 
   /**
@@ -163,6 +168,16 @@ export class MetaVoice implements AsyncDisposable {
     throw new MetaVoiceError('ERR_DISPOSED', 'expected an open model but it was disposed; load it again');
   }
 
+  #tellOfRedoing(): void {
+    if (this.#toldOfRedoing) return;
+    this.#toldOfRedoing = true;
+    const { device, dtype } = this.#model.policy;
+    this.#options.logger.warn?.(
+      { device, dtype },
+      `${dtype} overflowed on this model and a step was done again in float32, which is slow; dtype 'float32' avoids it`,
+    );
+  }
+
   #plan(text: string, options: ResolvedSpeakOptions, site: CallSite): SpeechStream {
     requireText(text);
     this.#requireOpen();
@@ -189,6 +204,7 @@ export class MetaVoice implements AsyncDisposable {
       signal: options.signal,
       onProgress: options.onProgress,
       site,
+      onRedone: () => this.#tellOfRedoing(),
       requireOpen: () => this.#requireOpen(),
       speaker: this.#voices.choose(options.voice),
       start: (segment, speaker, maximumFrames) =>
@@ -202,13 +218,15 @@ export class MetaVoice implements AsyncDisposable {
 
 /** The steps behind `MetaVoice.load`, for options that are judged already. */
 export async function openMetaVoice(options: ResolvedLoadOptions, site: CallSite): Promise<MetaVoice> {
-  const model = await loadModel(options, site);
-  try {
-    return create(model, options);
-  } catch (error) {
-    await model.native.dispose();
-    throw error;
-  }
+  return asking(site, async () => {
+    const model = await loadModel(options, site);
+    try {
+      return create(model, options);
+    } catch (error) {
+      await model.native.dispose();
+      throw error;
+    }
+  });
 }
 
 function requestOf(

@@ -2,7 +2,7 @@
 
 import { expectedRange, expectedType, inRange, isInteger } from './is.js';
 
-/** Float32Array of `length` numbers, or of at least one. */
+/** Float32Array of `length` finite numbers, or of at least one: NaN or Infinity would come out as NaN everywhere. */
 export function requireFloats(value: unknown, name: string, length?: number): Float32Array {
   if (!(value instanceof Float32Array)) throw expectedType('a Float32Array', name, value);
   if (length === undefined ? value.length === 0 : value.length !== length)
@@ -11,6 +11,9 @@ export function requireFloats(value: unknown, name: string, length?: number): Fl
       `${name}.length`,
       value.length,
     );
+  // Not findIndex: recordings have millions of samples.
+  for (let i = 0; i < value.length; i++)
+    if (!Number.isFinite(value[i])) throw expectedRange('a finite number', `${name}[${i}]`, value[i]);
   return value;
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
-import { createStages, type Stages } from '../../dist/stages.js';
+import { createStages } from '../../dist/open-stages.js';
+import * as entry from '../../dist/stages.js';
 import { fakeLoaded } from './fake-metavoice.js';
 import { FakeModel } from './fake-native.js';
 
@@ -14,7 +15,7 @@ const coarse = (frames: number): [Uint16Array, Uint16Array] => [
   new Uint16Array(frames),
 ];
 const open = (changes = {}) => createStages(fakeLoaded(new FakeModel(), changes));
-type Call = (stages: Stages) => unknown;
+type Call = (stages: entry.Stages) => unknown;
 const wrong = <T>(value: unknown) => value as T;
 
 describe('the stages refuse', () => {
@@ -106,6 +107,38 @@ describe('the stages refuse', () => {
       'RangeError',
       /`temperature`/,
     ],
+    ...[Number.NaN, Infinity, -Infinity].flatMap((value): [string, Call, string, RegExp][] => [
+      [
+        `a speaker with ${value}`,
+        (s) => s.firstStageLogits(ids, Float32Array.of(0, 1, value, 0)),
+        'RangeError',
+        /a finite number for `speaker\[2\]` but received (NaN|-?Infinity)/,
+      ],
+      [
+        `a speaker of the second stage with ${value}`,
+        (s) => s.secondStageLogits('hi', coarse(3), Float32Array.of(value, 1, 0, 0)),
+        'RangeError',
+        /`speaker\[0\]`/,
+      ],
+      [
+        `samples with ${value}`,
+        (s) => s.embedSpeaker(Float32Array.of(0, value), 16000),
+        'RangeError',
+        /`samples\[1\]`/,
+      ],
+      [
+        `samples to encode with ${value}`,
+        (s) => s.encode(Float32Array.of(0, 0, value), 24000),
+        'RangeError',
+        /`samples\[2\]`/,
+      ],
+      [
+        `logits with ${value}`,
+        (s) => s.sampleDistribution(Float32Array.of(0, value, 1)),
+        'RangeError',
+        /`logits\[1\]`/,
+      ],
+    ]),
     ['no samples', (s) => s.embedSpeaker(new Float32Array(0), 16000), 'RangeError', /`samples.length`/],
     [
       'no sample rate',
@@ -176,6 +209,10 @@ describe('the stages refuse', () => {
     expect(() => stages.tokenize('hi')).toThrow(expect.objectContaining({ code: 'ERR_DISPOSED' }));
     await expect(stages.decode(codes(9))).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
+});
+
+test('the entry hands out nothing that makes stages of other things', () => {
+  expect(Object.keys(entry).sort()).toEqual(['MetaVoiceError', 'Stages', 'decodeAudio', 'errorCodes']);
 });
 
 describe('the stages', () => {
