@@ -9,6 +9,8 @@ import { openModel } from './checkpoint/open.js';
 import { describeModel } from './describe-model.js';
 import { type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
 import { MetaVoiceError } from './errors.js';
+import { publishedModel } from './hub/catalogue.js';
+import { findModel } from './locate-model.js';
 import type { Door, Engine, NativeModel } from './native/contract.js';
 import type { ResolvedLoadOptions } from './resolve-options.js';
 import { loadDoor, loadEngine, outsideArchive } from './runtime/load.js';
@@ -19,17 +21,17 @@ export interface LoadedModel {
   readonly manifest: Manifest;
   /** The model folder; of published files, their converted form in the cache. */
   readonly folder: string;
-  /** The folder as the user named it, for messages. */
+  /** The folder or the hub id as the user named it, for messages. */
   readonly source: string;
   readonly policy: DevicePolicy;
   readonly libtorch: { readonly version: string; readonly directory: string; readonly source: string };
 }
 
 /**
- * Opens the engine, decides device and dtype, finds (and if need be converts) the model, loads it.
+ * Opens the engine, decides device and dtype, finds the model (and if need be fetches and converts it), loads it.
  *
  * @throws MetaVoiceError ERR_RUNTIME_NOT_FOUND, ERR_CUDA_UNAVAILABLE, ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND,
- * ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
+ * ERR_DOWNLOAD, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
  */
 export async function loadModel(options: ResolvedLoadOptions, site: CallSite): Promise<LoadedModel> {
   const { signal, logger, onProgress, batchSize, deterministic } = options;
@@ -45,7 +47,7 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
   else logger.info?.({ device, dtype, reason }, `computing on ${device} in ${dtype}: ${reason}`);
 
-  const { folder, manifest } = await openModel(model, {
+  const { folder, manifest } = await openModel(await findModel(model, options), {
     dtype,
     ...(signal && { signal }),
     ...(onProgress && {
@@ -82,7 +84,7 @@ function bundledModel(): string {
   if (existsSync(join(folder, manifestFile))) return folder;
   throw new MetaVoiceError(
     'ERR_MODEL_NOT_FOUND',
-    `expected a bundled model at ${folder} but this version ships none; name a folder with the published files in the option \`model\` or in METAVOICE_MODEL`,
+    `expected a bundled model at ${folder} but this version ships none; name a folder with the published files, or a hub id that \`npx metavoice download\` has fetched (${publishedModel}), in the option \`model\` or in METAVOICE_MODEL`,
     { details: { model: 'bundled', folder } },
   );
 }

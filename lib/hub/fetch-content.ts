@@ -99,35 +99,49 @@ async function transfer(
   partial: PartialFile,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  const { name, url, content } = wanted;
+  const { url, content } = wanted;
   const range: Record<string, string> = partial.position > 0 ? { range: `bytes=${partial.position}-` } : {};
   const response = await session.send(url, { headers: { 'accept-encoding': 'identity', ...range } });
+  const reader = response.body?.getReader();
+  const read = async (): Promise<Uint8Array | undefined> => {
+    try {
+      return (await reader?.read())?.value;
+    } catch (error) {
+      session.throwIfAborted();
+      throw lost(response.url || url, error);
+    }
+  };
   try {
     await agreeOnStart(response, wanted, partial);
     if (partial.position > 0) partial.inOneGo = false;
-    const reader = response.body?.getReader();
-    for (let reported = partial.position; reader; ) {
-      const { done, value } = await reader.read().catch((error: unknown) => {
-        session.throwIfAborted();
-        throw lost(response.url || url, error);
-      });
-      if (done) break;
-      if (!partial.hasRoomFor(value.length))
-        throw new Wrong(name, `${content.bytes} bytes`, `at least ${partial.position + value.length}`);
-      await partial.write(value);
-      session.throwIfAborted();
-      if (partial.position - reported < worthwhile && !partial.isWhole) continue;
-      reported = partial.position;
-      onBytes(reported);
-    }
+    await receive(session, wanted, partial, read, onBytes);
   } catch (error) {
-    await response.body?.cancel().catch(() => {});
+    await reader?.cancel().catch(() => {});
     throw error;
   }
   if (!partial.isWhole)
     throw new Passing(
       `${new URL(url).host} ended the answer at byte ${partial.position} of ${content.bytes}`,
     );
+}
+
+async function receive(
+  session: HubSession,
+  { name, content }: Wanted,
+  partial: PartialFile,
+  read: () => Promise<Uint8Array | undefined>,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  let reported = partial.position;
+  for (let bytes = await read(); bytes; bytes = await read()) {
+    if (!partial.hasRoomFor(bytes.length))
+      throw new Wrong(name, `${content.bytes} bytes`, `at least ${partial.position + bytes.length}`);
+    await partial.write(bytes);
+    session.throwIfAborted();
+    if (partial.position - reported < worthwhile && !partial.isWhole) continue;
+    reported = partial.position;
+    onBytes(reported);
+  }
 }
 
 /** Where the answer begins and how long the file is by it; a server that knows no ranges begins at the start. */

@@ -3,7 +3,7 @@
 import { planDownload, runDownload } from '../../../dist/hub/download.js';
 import { withLock } from '../../../dist/hub/lock.js';
 
-const { files, environment, lock } = JSON.parse(process.argv[2]);
+const { files, environment, lock } = JSON.parse(process.argv[2] ?? '');
 if (lock)
   await withLock(
     lock,
