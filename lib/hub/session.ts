@@ -8,14 +8,13 @@ import { type Environment, type HubToken, hubEndpoint, hubToken } from './enviro
 /** Attempts in a row that may bring nothing before it is given up. */
 export const attempts = 5;
 
-/** No headers or no bytes for so long (ms): the connection is dead. */
-const silence = 60_000;
-
 export interface SessionOptions {
   environment?: Environment | undefined;
   signal?: AbortSignal | undefined;
   /** Pause before the second attempt, doubled before each further one. In milliseconds. */
   pause?: number | undefined;
+  /** No headers or no bytes for so long, in milliseconds: the connection is given up. */
+  silence?: number | undefined;
 }
 
 /** A failure that another attempt may mend. */
@@ -46,12 +45,12 @@ export class HubSession {
   readonly #unfollow: () => void;
 
   private constructor(undici: typeof import('undici'), options: SessionOptions) {
-    const { environment = process.env, signal, pause = 500 } = options;
+    const { environment = process.env, signal, pause = 500, silence = 60_000 } = options;
     this.endpoint = hubEndpoint(environment);
     this.#token = hubToken(environment);
     this.#pause = pause;
     this.#undici = undici;
-    this.#dispatcher = makeDispatcher(undici, environment);
+    this.#dispatcher = makeDispatcher(undici, environment, silence);
     const follow = () => this.#control.abort(signal?.reason);
     signal?.addEventListener('abort', follow, { once: true });
     this.#unfollow = () => signal?.removeEventListener('abort', follow);
@@ -125,6 +124,7 @@ export class HubSession {
 function makeDispatcher(
   { EnvHttpProxyAgent }: typeof import('undici'),
   environment: Environment,
+  silence: number,
 ): Dispatcher {
   const variable = (name: string) => environment[name.toLowerCase()] || environment[name] || '';
   try {

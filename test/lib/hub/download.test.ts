@@ -176,6 +176,17 @@ describe('a connection that is cut', () => {
     expect(place.read('first_stage.pt').equals(first)).toBe(true);
   });
 
+  it('need not be cut: a server that falls silent is as good as gone', async () => {
+    let release = () => {};
+    hub.faults.push({ half: () => new Promise<void>((resolve) => (release = resolve)) });
+    await place.fetch(onlyFile('first_stage.pt'), { silence: 400 });
+    release();
+    const [one, two] = hub.contents();
+    expect(two!.range).toBe(`bytes=${first.length - two!.sent}-`);
+    expect(one!.sent + two!.sent).toBeLessThanOrEqual(first.length + 65_536);
+    expect(place.read('first_stage.pt').equals(first)).toBe(true);
+  });
+
   it('is given up after five attempts that bring nothing, and goes on the next time', async () => {
     hub.faults.push({ cutAfter: 2_000_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 10 })));
     await expect(fetchFirst()).rejects.toMatchObject({
