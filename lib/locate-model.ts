@@ -25,15 +25,16 @@ export async function findModel(
   if (typeof located === 'string') return located;
   if (located.missing.length === 0) return located.paths;
   if (!options.download) throw hubModelNotFound(located);
-  await fetchModel(model, options);
+  await fetchModel(located, options);
   const fetched = findHubModel(model)!;
   // Somebody else may have cleared the cache meanwhile.
   if (fetched.missing.length > 0) throw hubModelNotFound(fetched);
   return fetched.paths;
 }
 
+/** Repositories that the cache has whole are not asked about. */
 async function fetchModel(
-  model: string,
+  { name, missing }: HubModel,
   { signal, onProgress }: { signal: AbortSignal | null; onProgress: OnProgress | null },
 ): Promise<void> {
   const options = {
@@ -43,5 +44,7 @@ async function fetchModel(
         onProgress({ phase: 'download', ...progress }),
     }),
   };
-  await runDownload(await planDownload(filesOf(parseHubName(model)!), options), options);
+  const wanted = new Set(missing.map(({ file }) => file.repository));
+  const files = filesOf(parseHubName(name)!).filter(({ repository }) => wanted.has(repository));
+  await runDownload(await planDownload(files, options), options);
 }

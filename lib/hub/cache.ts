@@ -50,6 +50,10 @@ export function cachedCommit(cache: string, name: HubName): string | null {
 
 /** The size of a file in bytes, links followed; null where there is none. */
 export function sizeOf(path: string): number | null {
-  const facts = statSync(path, { throwIfNoEntry: false });
-  return facts?.isFile() ? facts.size : null;
+  try {
+    const facts = statSync(path);
+    return facts.isFile() ? facts.size : null;
+  } catch {
+    return null;
+  }
 }

@@ -7,7 +7,7 @@ import type { Content } from './describe.js';
 import { PartialFile } from './partial-file.js';
 import { type HubSession, lost, Passing } from './session.js';
 
-/** An attempt that brings less counts as failed, so that a server of one byte a time comes to an end. */
+/** An attempt that gets no further than this counts as failed, so that a server of one byte a time comes to an end. */
 const worthwhile = 1 << 20;
 
 export interface Wanted {
@@ -74,13 +74,14 @@ async function fill(
 ): Promise<void> {
   const { name, content } = wanted;
   let again = true;
+  let furthest = partial.position;
   for (let failures = 0; ; ) {
-    const before = partial.position;
     try {
       if (!partial.isWhole) await transfer(session, wanted, partial, onBytes);
       if (partial.hash() === content.hash) return;
     } catch (error) {
-      failures = partial.position - before >= worthwhile ? 1 : failures + 1;
+      failures = partial.position - furthest >= worthwhile ? 1 : failures + 1;
+      furthest = Math.max(furthest, partial.position);
       await session.recover(error, failures, `${name} (${content.bytes} bytes)`);
       continue;
     }
@@ -88,6 +89,7 @@ async function fill(
     const kind = content.algorithm === 'sha256' ? 'SHA-256' : 'git hash';
     if (partial.inOneGo || !again) throw new Wrong(name, `${kind} ${content.hash}`, partial.hash());
     again = false;
+    furthest = 0;
     await partial.restart();
   }
 }

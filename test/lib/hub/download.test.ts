@@ -288,6 +288,13 @@ describe('a server that lies', () => {
     expect(hub.contents()).toHaveLength(5);
   });
 
+  it('in turns, so that nothing ever gets further, is given up', async () => {
+    const turn = [{ cutAfter: 1_200_000 }, { status: 416 }];
+    hub.faults.push(...turn, ...turn, ...turn);
+    await expect(fetchFirst()).rejects.toThrow(/after 5 attempts/);
+    expect(hub.faults.splice(0)).toHaveLength(1);
+  });
+
   it('about the whole length in a range is refused, and the piece that is here stays', async () => {
     const other = { 'content-range': 'bytes 1200000-4999999/5000000' };
     mkdirSync(join(place.hub, 'models--anna--voice', 'blobs'), { recursive: true });

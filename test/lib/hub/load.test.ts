@@ -119,6 +119,15 @@ describe('a model by name', () => {
     expect(locateModel('./test/nothing')).toBe('./test/nothing');
   });
 
+  it('asks only about repositories that the cache has not got whole', async () => {
+    await MetaVoice.load({ ...options, download: true }).then((tts) => tts.dispose());
+    await rm(join(home, 'hub/models--facebook--encodec_24khz/refs/main'));
+    hub.log.length = 0;
+    await MetaVoice.load({ ...options, download: true }).then((tts) => tts.dispose());
+    expect(hub.log.length).toBe(2);
+    expect(hub.log.every(({ path }) => path.includes(encodec))).toBe(true);
+  });
+
   it('is planned at once, without network', async () => {
     await MetaVoice.load({ ...options, download: true }).then((tts) => tts.dispose());
     const located = locateModel(model);
