@@ -10,6 +10,7 @@ import { sizesOfManifest } from './device/model-sizes.js';
 import { type MemoryPlan, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
 import { MetaVoiceError } from './errors.js';
+import { findModel } from './locate-model.js';
 import type { Door, Engine, NativeModel } from './native/contract.js';
 import { plannedDevice } from './plan.js';
 import type { ResolvedLoadOptions } from './resolve-options.js';
@@ -21,7 +22,7 @@ export interface LoadedModel {
   readonly manifest: Manifest;
   /** The model folder; of published files, their converted form in the cache. */
   readonly folder: string;
-  /** The folder as the user named it, for messages. */
+  /** The folder or the hub id as the user named it, for messages. */
   readonly source: string;
   readonly policy: DevicePolicy;
   /** What was planned for. */
@@ -32,10 +33,10 @@ export interface LoadedModel {
 }
 
 /**
- * Opens the engine, decides device and dtype, finds (and if need be converts) the model, loads it.
+ * Opens the engine, decides device and dtype, finds the model (and if need be fetches and converts it), loads it.
  *
  * @throws MetaVoiceError ERR_RUNTIME_NOT_FOUND, ERR_CUDA_UNAVAILABLE, ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND,
- * ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
+ * ERR_DOWNLOAD, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
  */
 export async function loadModel(options: ResolvedLoadOptions, site: CallSite): Promise<LoadedModel> {
   const { signal, logger, onProgress, batchSize, deterministic } = options;
@@ -54,7 +55,7 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
   else logger.info?.({ device, dtype, reason }, `computing on ${device} in ${dtype}: ${reason}`);
 
-  const { folder, manifest } = await openModel(model, {
+  const { folder, manifest } = await openModel(await findModel(model, options), {
     dtype,
     ...(signal && { signal }),
     ...(onProgress && {

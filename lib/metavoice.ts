@@ -70,10 +70,12 @@ export class MetaVoice implements AsyncDisposable {
   }
 
   /**
-   * Loads a model. A folder of published files is converted into the cache the first time.
+   * Loads a model. Published files are converted into the cache the first time; nothing is downloaded unless `download`
+   * says so.
    *
    * @throws TypeError, RangeError for options; MetaVoiceError ERR_RUNTIME_NOT_FOUND, ERR_CUDA_UNAVAILABLE,
-   * ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
+   * ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND, ERR_DOWNLOAD, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own
+   * reason.
    */
   static async load(options?: LoadOptions): Promise<MetaVoice> {
     return await openMetaVoice(resolveLoadOptions(options), callSite(MetaVoice.load));

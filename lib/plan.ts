@@ -3,14 +3,18 @@
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { bundledModel, namesBundled } from './bundled.js';
-import { planFolderSync } from './checkpoint/convert.js';
+import { planFolderSync, planPathsSync } from './checkpoint/convert.js';
 import { manifestFile } from './checkpoint/manifest.js';
 import { checkModelFolderSync } from './checkpoint/model-folder.js';
 import { countDiffusion } from './device/diffusion-size.js';
 import { type ModelSizes, publishedSizes, sizesOfManifest, sizesOfPlan } from './device/model-sizes.js';
 import { type MemoryPlan, type PlannedDevice, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
+import { parseHubName } from './hub/cache.js';
+import { publishedModel } from './hub/catalogue.js';
+import { hubModelNotFound } from './hub/model.js';
 import { expectedRange, expectedType, isPlainObject, isString } from './is.js';
+import { locateModel } from './locate-model.js';
 import type { Dtype } from './native/contract.js';
 import {
   copyOptions,
@@ -38,7 +42,7 @@ export interface DeviceDescription {
 /** Options of `plan`; those of `MetaVoice.load` mean the same. */
 export interface PlanOptions {
   /**
-   * A model folder, or a folder of published files.
+   * A model folder, a folder of published files, or a hub id that was fetched; the published model is known before.
    * @default environment `METAVOICE_MODEL`, else the sizes of MetaVoice-1B as published
    */
   model?: string;
@@ -165,16 +169,29 @@ function describedDevice(
   return { device: { id: name, name, computeCapability, available }, policy };
 }
 
-/** Sizes of a model, from its headers; without a model, the published ones. */
+/** Sizes of a model, from its headers; without a model, or before the published one is fetched, the published ones. */
 function sizesOf(value: unknown, dtype: Dtype): { sizes: ModelSizes; model: string } {
   const named = value === undefined ? process.env.METAVOICE_MODEL || undefined : value;
   if (named === undefined) return { sizes: publishedSizes, model: 'published sizes' };
   const model = nonEmpty(named, 'model', "a folder, a hub id or 'bundled'");
-  const folder = resolve(namesBundled(model) ? bundledModel() : model);
-  const diffusion = countDiffusion(folder) ?? publishedSizes.diffusion;
+  const located = locateModel(namesBundled(model) ? bundledModel() : model);
+  if (typeof located === 'string') return { sizes: sizesOfFolder(resolve(located), dtype), model };
+  if (located.missing.length === 0)
+    return { sizes: withDiffusion(sizesOfPlan(planPathsSync(located.paths, dtype)), null), model };
+  if (parseHubName(model)?.repository !== publishedModel) throw hubModelNotFound(located);
+  return { sizes: publishedSizes, model };
+}
+
+function sizesOfFolder(folder: string, dtype: Dtype): ModelSizes {
   const isModelFolder = existsSync(join(folder, manifestFile)) && statSync(folder).isDirectory();
   const sizes = isModelFolder
     ? sizesOfManifest(checkModelFolderSync(folder))
     : sizesOfPlan(planFolderSync(folder, dtype));
-  return { sizes: { ...sizes, diffusion }, model };
+  return withDiffusion(sizes, countDiffusion(folder));
 }
+
+/** Where the diffusion networks are not beside the model, the published ones are what would be added. */
+const withDiffusion = (sizes: ModelSizes, diffusion: ModelSizes['diffusion']): ModelSizes => ({
+  ...sizes,
+  diffusion: diffusion ?? publishedSizes.diffusion,
+});

@@ -30,6 +30,7 @@ import {
 
 export interface ResolvedLoadOptions {
   readonly model: string;
+  readonly download: boolean;
   readonly device: DeviceOption;
   readonly dtype: 'auto' | Dtype;
   readonly quantization: 'none';
@@ -67,6 +68,7 @@ export interface ResolvedSpeakOptions {
 
 export const loadKeys = [
   'model',
+  'download',
   'device',
   'dtype',
   'quantization',
@@ -132,6 +134,7 @@ function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoad
   }
   return {
     model: resolveModel(options.model, environment),
+    download: booleanOf(options.download, 'download', defaults.load.download),
     device: resolveDevice(options.device, environment),
     dtype: resolveDtype(options.dtype, environment),
     quantization,

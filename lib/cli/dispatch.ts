@@ -14,6 +14,7 @@ const commands: Record<string, Command> = {
     summary: 'make a voice of a recording, and say what it is worth',
     load: () => import('./voice.js'),
   },
+  download: { summary: 'fetch a model from the Hugging Face hub', load: () => import('./download.js') },
   convert: { summary: 'turn published checkpoints into a model folder', load: () => import('./convert.js') },
   setup: { summary: 'get libtorch, which does the computing', load: () => import('./setup.js') },
 };

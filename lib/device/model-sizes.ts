@@ -73,8 +73,8 @@ export const sizesOfManifest = ({
 
 /** Of published files, before they are converted. */
 export const sizesOfPlan = ({ firstStage, secondStage, speakerEncoder, codec }: ModelPlan): ModelSizes => ({
-  firstStage: firstStage && firstStage.manifest,
-  secondStage: secondStage && secondStage.manifest,
+  firstStage: firstStage?.manifest ?? null,
+  secondStage: secondStage?.manifest ?? null,
   speakerEncoder: speakerEncoder && { parameters: numbersIn(speakerEncoder) },
   codec: codec && { parameters: numbersIn(codec), frameRate: frameRateOf(codec.manifest) },
   diffusion: null,
