@@ -7,7 +7,7 @@ import { asking, type CallSite } from './call-site.js';
 import { type Manifest, manifestFile } from './checkpoint/manifest.js';
 import { openModel } from './checkpoint/open.js';
 import { describeModel } from './describe-model.js';
-import { type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
+import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
 import { MetaVoiceError } from './errors.js';
 import type { Door, Engine, NativeModel } from './native/contract.js';
 import type { ResolvedLoadOptions } from './resolve-options.js';
@@ -40,7 +40,7 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   const { engine, libtorch } = await loadEngine(options.libtorch ? { libtorch: options.libtorch } : {});
   signal?.throwIfAborted();
 
-  const policy = resolveDevicePolicy(gatherFacts(loadDoor(), engine, libtorch.cuda), options);
+  const policy = resolveDevicePolicy(deviceFacts(loadDoor(), engine, libtorch.cuda), options);
   const { device, dtype, reason } = policy;
   if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
   else logger.info?.({ device, dtype, reason }, `computing on ${device} in ${dtype}: ${reason}`);
@@ -65,7 +65,8 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   return { native, engine, manifest, folder, source: model, policy, libtorch: found };
 }
 
-function gatherFacts(door: Door, engine: Engine, cudaBuild: boolean) {
+/** What the policy decides from, once the engine is open. */
+export function deviceFacts(door: Door, engine: Engine, cudaBuild: boolean): DeviceFacts {
   const cuda = door.cudaFacts();
   // libtorch wakes CUDA up when it is asked, so it is asked only where there is something to find.
   const seen = cuda && cudaBuild ? engine.cuda() : { available: false, architectures: [] };
