@@ -69,9 +69,13 @@ function words({ version, speaks, reason, checks, model }: Report): string {
 
 function checkLines({ name, status, found, details = [], advice }: Check, width: number): string[] {
   const indent = ' '.repeat(width + 11);
-  return [
+  const lines = [
     `${status.padEnd(8)} ${name.padEnd(width)}  ${found}`,
     ...details.map((line) => `${indent}${line}`),
     ...(advice === undefined ? [] : [`${indent}→ ${advice}`]),
   ];
+  return lines.map(printable);
 }
+
+/** Names come from files, which may hold anything, and a terminal obeys some of it. */
+const printable = (line: string): string => line.replace(/\p{Cc}/gu, '\ufffd');

@@ -1,12 +1,11 @@
 /** Speaker encoder and EnCodec (audio, sections 1.6 and 2). */
 
 import { basename } from 'node:path';
-import { TorchFile } from '../checkpoint/torch-file.js';
 import type { Check } from './check.js';
 import { type CompareOptions, compare, type FoundTensor } from './compare.js';
 import { describe } from './describe.js';
 import { codec, speakerEncoder } from './published.js';
-import { renamed, safetensorsOf, stateOf } from './read-tensors.js';
+import { renamed, safetensorsOf, torchState } from './read-tensors.js';
 import type { PublishedPart } from './table.js';
 
 type Tensors = ReadonlyMap<string, FoundTensor>;
@@ -15,7 +14,7 @@ type Tensors = ReadonlyMap<string, FoundTensor>;
 export async function checkSpeakerEncoder(name: string, path: string): Promise<Check> {
   const tensors = path.endsWith('.safetensors')
     ? await safetensorsOf(path)
-    : stateOf(await TorchFile.read(path), /^lstm\.weight_ih_l0$/);
+    : await torchState(path, /^lstm\.weight_ih_l0$/);
   return report(name, speakerEncoder, path, tensors);
 }
 
@@ -23,7 +22,7 @@ export async function checkSpeakerEncoder(name: string, path: string): Promise<C
 export async function checkCodec(name: string, path: string, converted = false): Promise<Check> {
   const stored = path.endsWith('.safetensors')
     ? await safetensorsOf(path)
-    : stateOf(await TorchFile.read(path), /^decoder\.(model|layers)\.0\./);
+    : await torchState(path, /^decoder\.(model|layers)\.0\./);
   const spelling = [...stored.keys()].some((tensor) => /^decoder\.layers\./.test(tensor))
     ? "Hugging Face's"
     : converted

@@ -6,9 +6,10 @@ import { MetaVoiceError } from '../errors.js';
 import { type Check, inWords, type Status, settle } from './check.js';
 import { type Comparison, compare, type Difference, type FoundTensor, isAsPublished } from './compare.js';
 import { describe, shown } from './describe.js';
+import { entriesOf, plainEntries, plainValue } from './plain-values.js';
 import { diffusion, diffusionValues, equalizer } from './published.js';
 import { stateOf } from './read-tensors.js';
-import { differ, entriesOf } from './stage-files.js';
+import { differ } from './stage-files.js';
 
 interface Band {
   readonly band: number;
@@ -25,8 +26,8 @@ export async function checkDiffusion(name: string, path: string): Promise<Check>
   const root: Map<unknown, unknown> = file.value;
   const keys = [...root.keys()].filter((key): key is number => typeof key === 'number').sort((a, b) => a - b);
   const values = [
-    ...differ('sample_rate', diffusion.sampleRate, root.get('sample_rate')),
-    ...differ('n_bands', diffusion.bands, root.get('n_bands')),
+    ...differ('sample_rate', diffusion.sampleRate, plainValue(root.get('sample_rate'))),
+    ...differ('n_bands', diffusion.bands, plainValue(root.get('n_bands'))),
     ...differ(
       'bands',
       Array.from({ length: diffusion.bands }, (_, band) => band),
@@ -44,13 +45,11 @@ export async function checkDiffusion(name: string, path: string): Promise<Check>
 }
 
 function readBand(file: TorchFile, band: number, entry: Record<string, unknown>): Band {
-  const cfg = entriesOf(entry.cfg);
-  const [unet, schedule, processor] = [cfg.diffusion_unet, cfg.schedule, cfg.processor].map(entriesOf) as [
-    Record<string, unknown>,
-    Record<string, unknown>,
-    Record<string, unknown>,
-  ];
-  const tensors = stateOf(file, /^encoders\.0\.conv\.weight$/, entry.model_state);
+  const cfg = plainEntries(entry.cfg);
+  const unet = entriesOf(cfg.diffusion_unet);
+  const schedule = entriesOf(cfg.schedule);
+  const processor = entriesOf(cfg.processor);
+  const tensors = stateOf(file, entry.model_state, /^encoders\.0\.conv\.weight$/);
   const comparison = compare(diffusion, tensors, {
     values: [
       ...Object.entries(diffusionValues).flatMap(([key, expected]) =>

@@ -3,14 +3,13 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { TorchFile } from '../checkpoint/torch-file.js';
 import { MetaVoiceError } from '../errors.js';
 import type { Check } from './check.js';
 import { compare, type Difference, type FoundTensor } from './compare.js';
 import { describe } from './describe.js';
 import { isFolder, list } from './locate.js';
 import { enhancer, enhancerConfig } from './published.js';
-import { safetensorsOf, stateOf } from './read-tensors.js';
+import { safetensorsOf, torchState } from './read-tensors.js';
 import { readZip } from './zip.js';
 
 interface Found {
@@ -77,8 +76,8 @@ async function fromZip(path: string): Promise<Found> {
   }
 }
 
-const tensorsOf = async (file: string): Promise<Map<string, FoundTensor>> =>
-  stateOf(await TorchFile.read(file), /^enc\.erb_conv0\.1\.weight$/);
+const tensorsOf = (file: string): Promise<Map<string, FoundTensor>> =>
+  torchState(file, /^enc\.erb_conv0\.1\.weight$/);
 
 /** The best checkpoint of the last epoch. */
 function newest(names: readonly string[]): string | null {

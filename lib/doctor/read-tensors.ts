@@ -2,7 +2,7 @@
 
 import { PickleTensor } from '../checkpoint/pickle-values.js';
 import { readSafetensors } from '../checkpoint/safetensors.js';
-import type { TorchFile } from '../checkpoint/torch-file.js';
+import { TorchFile } from '../checkpoint/torch-file.js';
 import { MetaVoiceError } from '../errors.js';
 import type { FoundTensor } from './compare.js';
 
@@ -10,10 +10,10 @@ import type { FoundTensor } from './compare.js';
 const mostLooked = 10_000;
 
 /**
- * The weights in a file of `torch.save`: the first dictionary, at most three levels down, that has a tensor of such a
- * name. Throws ERR_CHECKPOINT where there is none, and for numbers that are not in the file.
+ * The weights in a value of a file of `torch.save`: the first dictionary, at most three levels down, that has a tensor
+ * of such a name. Throws ERR_CHECKPOINT where there is none, and for numbers that are not in the file.
  */
-export function stateOf(file: TorchFile, name: RegExp, value = file.value): Map<string, FoundTensor> {
+export function stateOf(file: TorchFile, value: unknown, name: RegExp): Map<string, FoundTensor> {
   let level: unknown[] = [value];
   for (let depth = 0; depth < 4; depth++) {
     const maps = level.filter((item) => item instanceof Map);
@@ -30,6 +30,12 @@ export function stateOf(file: TorchFile, name: RegExp, value = file.value): Map<
       details: { file: file.path },
     },
   );
+}
+
+/** The weights of a file, wherever they lie in it. Rejects with ERR_CHECKPOINT. */
+export async function torchState(path: string, name: RegExp): Promise<Map<string, FoundTensor>> {
+  const file = await TorchFile.read(path);
+  return stateOf(file, file.value, name);
 }
 
 /** The tensors of a safetensors file. */

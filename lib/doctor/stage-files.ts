@@ -9,6 +9,7 @@ import { Tokenizer } from '../text/tokenizer.js';
 import { type Check, inWords, settle } from './check.js';
 import { type Comparison, compare, type Difference } from './compare.js';
 import { describe, shown } from './describe.js';
+import { entriesOf, plainEntries, plainValue } from './plain-values.js';
 import { tokenVectors } from './published.js';
 import { renamed, safetensorsOf, stateOf } from './read-tensors.js';
 import type { PublishedStage } from './table.js';
@@ -16,17 +17,17 @@ import type { PublishedStage } from './table.js';
 /** `first_stage.pt` or `second_stage.pt`. Rejects with ERR_CHECKPOINT for a file that cannot be read. */
 export async function checkStageFile(name: string, part: PublishedStage, path: string): Promise<Check> {
   const file = await TorchFile.read(path);
-  const state = stateOf(file, /^(_orig_mod\.)?transformer\.wtes\.0\.weight$/);
+  const state = stateOf(file, file.value, /^(_orig_mod\.)?transformer\.wtes\.0\.weight$/);
   const tensors = renamed(state, (tensor) => tensor.replace(/^_orig_mod\./, ''));
   const root = file.value instanceof Map ? file.value : new Map();
-  const args = entriesOf(root.get('model_args'));
+  const args = plainEntries(root.get('model_args'));
   const meta = entriesOf(root.get('meta'));
   const tokenizer = await settle(() => readTokenizer(path, meta.tokenizer));
   const values = [
     ...Object.entries(part.values).flatMap(([key, expected]) =>
       differ(`model_args.${key}`, expected, args[key] ?? expected),
     ),
-    ...differ('meta.speaker_cond', true, meta.speaker_cond ?? true),
+    ...differ('meta.speaker_cond', true, plainValue(meta.speaker_cond ?? true)),
     ...('value' in tokenizer ? tokenizerDifferences(part, tokenizer.value) : []),
   ];
   const check = report(name, path, compare(part, tensors, { values }), {
@@ -126,11 +127,3 @@ function encode(data: TokenizerData, text: string): number[] | string {
 
 export const differ = (name: string, expected: unknown, found: unknown): Difference[] =>
   JSON.stringify(expected) === JSON.stringify(found) ? [] : [{ name, expected, found: found ?? null }];
-
-/** A dictionary of a pickle, or nothing, as an object. */
-export const entriesOf = (value: unknown): Record<string, unknown> =>
-  value instanceof Map
-    ? Object.fromEntries([...value].filter(([key]) => typeof key === 'string'))
-    : typeof value === 'object' && value !== null
-      ? (value as Record<string, unknown>)
-      : {};

@@ -14,6 +14,7 @@ const syllableSeconds = 0.3;
 /** Harmonics of a pitch, shaped by resonances, in syllables. The same samples each time. */
 export function testSpeaker(): { samples: Float32Array; sampleRate: number } {
   const samples = new Float32Array(seconds * sampleRate);
+  const strengths = vowels.map(harmonicsOf);
   let phase = 0;
   for (let i = 0; i < samples.length; i++) {
     const time = i / sampleRate;
@@ -23,16 +24,19 @@ export function testSpeaker(): { samples: Float32Array; sampleRate: number } {
     phase = (phase + hertz / sampleRate) % 1;
     // Not quite silent between the syllables, so that nothing is cut off at the ends.
     const loudness = 0.1 + 0.9 * Math.sin(Math.PI * within) ** 2;
-    samples[i] = 0.3 * loudness * voiced(phase, hertz, vowels[syllable % vowels.length]!);
+    let sum = 0;
+    for (const [n, strength] of strengths[syllable % vowels.length]!.entries())
+      sum += strength * Math.sin(2 * Math.PI * (n + 1) * phase);
+    samples[i] = 0.3 * loudness * sum;
   }
   return { samples, sampleRate };
 }
 
-function voiced(phase: number, hertz: number, resonances: readonly number[]): number {
-  let sum = 0;
-  for (let n = 1; n * hertz < 4000; n++) {
-    const nearest = Math.min(...resonances.map((centre) => Math.abs(n * hertz - centre)));
-    sum += (Math.sin(2 * Math.PI * n * phase) / n) * (0.2 + Math.exp(-((nearest / 150) ** 2)));
-  }
-  return sum;
+/** How strong each harmonic of the pitch is: falling, and lifted near a resonance. */
+function harmonicsOf(resonances: readonly number[]): number[] {
+  return Array.from({ length: Math.floor(4000 / pitch) }, (_, index) => {
+    const n = index + 1;
+    const nearest = Math.min(...resonances.map((centre) => Math.abs(n * pitch - centre)));
+    return (0.2 + Math.exp(-((nearest / 150) ** 2))) / n;
+  });
 }
