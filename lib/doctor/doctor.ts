@@ -61,6 +61,8 @@ export async function examine(options: DoctorOptions = {}): Promise<Report> {
     onCheck?.(name);
     return attempt(name, signal, work);
   };
+  // The addon sets what the user did not.
+  const environment = { ...process.env };
   const checks = [await run('node', checkNode)];
   onCheck?.('libtorch');
   const machine = await openMachine(load.libtorch);
@@ -78,7 +80,7 @@ export async function examine(options: DoctorOptions = {}): Promise<Report> {
     await run('memory', () => checkMemory(door)),
     await run('cache', () => checkCache()),
     await run('hub', () => checkHub()),
-    await run('environment', () => checkEnvironment()),
+    await run('environment', () => checkEnvironment(environment)),
   );
   const speech = await run('speech', () => speak(machine, load, resolved.model));
   const folder = await folderOf(resolved.model, speech);

@@ -77,10 +77,11 @@ async function readHeaders(
 const isEnhancerHeader = ({ tensors }: SafetensorsHeader): boolean =>
   tensors.has('enc.erb_conv0.1.weight') && tensors.has('df_dec.df_convp.1.weight');
 
-/** The model folder itself may be the enhancer's. */
+/** The model folder itself may be the enhancer's, and then has all that it needs. */
 async function enhancerFolder(folder: string, inner: readonly string[]): Promise<string | null> {
-  for (const candidate of [...inner.map((name) => join(folder, name)), folder])
-    if ((await isFile(join(candidate, 'config.ini'))) || (await isFolder(join(candidate, 'checkpoints'))))
-      return candidate;
-  return null;
+  const signs = (candidate: string): Promise<boolean[]> =>
+    Promise.all([isFile(join(candidate, 'config.ini')), isFolder(join(candidate, 'checkpoints'))]);
+  for (const candidate of inner.map((name) => join(folder, name)))
+    if ((await signs(candidate)).some(Boolean)) return candidate;
+  return (await signs(folder)).every(Boolean) ? folder : null;
 }

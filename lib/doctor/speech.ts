@@ -36,7 +36,12 @@ function chooseVoice(tts: MetaVoice): [VoiceSource, string] {
     : [{ speaker }, `its speaker ${speaker}`];
 }
 
-function judge(tts: MetaVoice, speech: Speech, voice: string): Check {
+/** What was heard: samples must be numbers, and not silent. */
+export function judge(
+  tts: Pick<MetaVoice, 'device' | 'dtype' | 'reason' | 'model'>,
+  speech: Pick<Speech, 'samples' | 'sampleRate' | 'durationSeconds' | 'endReason' | 'timings'>,
+  voice: string,
+): Check {
   const { samples, sampleRate, durationSeconds, endReason, timings } = speech;
   const { finite, peak } = listen(samples);
   const { device, dtype, reason, model } = tts;

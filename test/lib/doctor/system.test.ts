@@ -5,6 +5,7 @@ import { afterEach, expect, it, test, vi } from 'vitest';
 import { checkCache, checkHub, hubCacheDirectory } from '../../../dist/doctor/caches.js';
 import { attempt } from '../../../dist/doctor/check.js';
 import { plainValue } from '../../../dist/doctor/plain-values.js';
+import { judge } from '../../../dist/doctor/speech.js';
 import { checkEnvironment, checkMemory, checkNode } from '../../../dist/doctor/system.js';
 import { testSpeaker } from '../../../dist/doctor/test-speaker.js';
 
@@ -129,4 +130,19 @@ it('the made-up recording is the same each time, within bounds and not silent', 
   const peak = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   expect(peak).toBeGreaterThan(0.05);
   expect(peak).toBeLessThanOrEqual(1);
+});
+
+test.each<[string, Float32Array, string, RegExp]>([
+  ['heard', new Float32Array([0, 0.5, -0.25]), 'ok', /real-time factor 0\.50, with a voice, peak 0\.500$/],
+  ['no number', new Float32Array([0.5, Number.NaN, 0.5]), 'problem', /not numbers$/],
+  ['infinite', new Float32Array([0.5, Number.POSITIVE_INFINITY]), 'problem', /not numbers$/],
+  ['silent', new Float32Array([0, 1e-5, -1e-4]), 'problem', /but silent \(peak 1\.0e-4\)$/],
+  ['empty', new Float32Array(0), 'problem', /but silent/],
+])('speech that is %s', (_, samples, status, found) => {
+  const model = { device: 'cpu', dtype: 'float32' as const, reason: 'r', model: 'm' };
+  const timings = { realTimeFactor: 0.5 } as Parameters<typeof judge>[1]['timings'];
+  const speech = { samples, sampleRate: 24000, durationSeconds: 1, endReason: 'end' as const, timings };
+  const check = judge(model, speech, 'a voice');
+  expect(check.status).toBe(status);
+  expect(check.found).toMatch(found);
 });
