@@ -107,7 +107,8 @@ function whyMute(speech: Check, networks: Check): string | null {
 
 async function speak(machine: Machine, load: LoadOptions, model: string): Promise<Check> {
   if ('error' in machine.engine) {
-    const found = `nothing can be spoken: ${'error' in machine.door ? 'the addon' : 'libtorch'} is not open`;
+    const missing = 'error' in machine.door ? 'the addon' : machine.search.found ? 'the engine' : 'libtorch';
+    const found = `nothing can be spoken: ${missing} is not open`;
     return { name: 'speech', status: 'problem', found, facts: noSpeech };
   }
   const spoken = await settle(() => checkSpeech(load));

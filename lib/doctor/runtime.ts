@@ -108,6 +108,8 @@ export function checkLibtorch({ door, engine, search }: Machine): Check {
   if ('error' in door)
     return { ...base, status: 'note', found: `${words}; without the addon nothing opens it` };
   if ('error' in engine) {
+    if (isEngineMissing(engine.error))
+      return { ...base, status: 'note', found: `${words}; without the engine nothing needs it` };
     const why = inWords(engine.error);
     return {
       ...base,
@@ -120,6 +122,10 @@ export function checkLibtorch({ door, engine, search }: Machine): Check {
   const useless = refused.some(({ source }) => source === 'CUDA') && gpus(door.value.door) > 0;
   return { ...base, status: useless ? 'note' : 'ok', found: words, ...(useless && { advice: cudaAdvice }) };
 }
+
+/** The library beside the addon that computes with libtorch. */
+const isEngineMissing = (error: unknown): boolean =>
+  MetaVoiceError.isInstance(error) && typeof error.details.engine === 'string';
 
 const gpus = (door: Door): number => door.cudaFacts()?.devices.length ?? 0;
 const cudaAdvice = 'run `npx metavoice setup --cuda` to get the CUDA build that fits driver and GPU';

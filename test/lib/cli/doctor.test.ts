@@ -1,12 +1,12 @@
 /** `metavoice doctor` as a process: its exit codes, its words and its JSON. */
 
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadEngine } from '../../../dist/runtime/load.js';
+import { addonFile, loadEngine } from '../../../dist/runtime/load.js';
 import { makeFolder } from '../checkpoint/model-files.js';
 import { fixture } from '../fixtures.js';
 import { fakeLibtorch } from '../runtime/fakes.js';
@@ -151,6 +151,26 @@ describe('a machine that can not speak ends with 1', () => {
       networks: { status: 'note' },
     });
     expect(report.model.parts.codec.status).toBe('note');
+    expect(code).toBe(1);
+  });
+
+  it('with an addon whose engine is gone, and finds the kernels that lie beside it', async () => {
+    const folderOfAddon = join(folder, 'addon');
+    await mkdir(folderOfAddon);
+    const addon = join(folderOfAddon, 'metavoice.node');
+    await cp(addonFile(), addon);
+    await writeFile(join(folderOfAddon, 'libmetavoice_cuda12.so'), '');
+    const { code, report } = await json([], { METAVOICE_ADDON: addon });
+    expect(report.checks).toMatchObject({
+      addon: { status: 'ok', facts: { file: addon, origin: 'named by METAVOICE_ADDON' } },
+      libtorch: { status: 'note', facts: { found: { directory: libtorch } } },
+      engine: {
+        status: 'problem',
+        found: expect.stringMatching(/the engine of metavoice is not where it belongs/),
+      },
+      kernels: { status: 'ok', facts: { files: ['libmetavoice_cuda12.so'] } },
+    });
+    expect(report.reason).toMatch(/the engine is not open/);
     expect(code).toBe(1);
   });
 
