@@ -41,14 +41,16 @@ export function describe(
   };
 }
 
-function structureWords({ missing, unexpected, shapes }: Comparison): string {
+function structureWords({ missing, unexpected, shapes, values }: Comparison): string {
   const kinds = [
     [missing.length, 'missing'],
     [unexpected.length, 'unexpected'],
     [shapes.length, 'of another shape'],
   ] as const;
   const words = kinds.flatMap(([number, kind]) => (number > 0 ? [`${number} ${kind}`] : []));
-  return words.length > 0 ? words.join(', ') : 'names and structure agree';
+  const structure = words.length > 0 ? words.join(', ') : 'names and structure agree';
+  if (values.length === 0) return structure;
+  return `${structure}, ${values.length} ${values.length === 1 ? 'value differs' : 'values differ'}`;
 }
 
 function detailsOf({ missing, unexpected, shapes, dtypes, values, ignored }: Comparison): string[] {

@@ -1,7 +1,4 @@
-/**
- * The facts of the published files: names, shapes, counts, values. LM and AU are the sections of the specification,
- * language model and audio.
- */
+/** The facts of the published files. LM and AU are sections of the specification: language model, and audio. */
 
 import {
   batchNorm,

@@ -73,7 +73,7 @@ describe('small files in the published layout', () => {
     expect(checks.map(({ name, status }) => [name, status])).toEqual(names.map((name) => [name, 'note']));
     const found = byName(checks);
     expect(found.firstStage!.found).toBe(
-      'first_stage.pt: 173 tensors expected, 19 found: layers 24 → 2, width 2048 → 64, feed forward 5632 → 256; parameters 1,243,191,296 → 442,816; names and structure agree',
+      'first_stage.pt: 173 tensors expected, 19 found: layers 24 → 2, width 2048 → 64, feed forward 5632 → 256; parameters 1,243,191,296 → 442,816; names and structure agree, 3 values differ',
     );
     expect(lines(found.firstStage)).toContain('model_args.n_head: 16 expected, 2 found');
     expect(found.codec!.found).toMatch(
