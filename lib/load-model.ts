@@ -5,7 +5,6 @@ import { asking, type CallSite } from './call-site.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { openModel } from './checkpoint/open.js';
 import { describeModel } from './describe-model.js';
-import { bytesWords } from './device/bytes.js';
 import { sizesOfManifest } from './device/model-sizes.js';
 import { type MemoryPlan, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
@@ -15,6 +14,7 @@ import type { Door, Engine, NativeModel } from './native/contract.js';
 import { plannedDevice } from './plan.js';
 import type { ResolvedLoadOptions } from './resolve-options.js';
 import { type Libtorch, loadDoor, loadEngine, type Refusal } from './runtime/load.js';
+import { sizeWords } from './size-words.js';
 
 export interface LoadedModel {
   readonly native: NativeModel;
@@ -49,7 +49,7 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   );
   signal?.throwIfAborted();
 
-  const facts = gatherFacts(loadDoor(), engine, libtorch, refused);
+  const facts = deviceFacts(loadDoor(), engine, libtorch, refused);
   const policy = resolveDevicePolicy(facts, options);
   const { device, dtype, reason } = policy;
   if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
@@ -77,7 +77,13 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   return { native, engine, manifest, folder, source: model, policy, plan, residentBefore, libtorch: found };
 }
 
-function gatherFacts(door: Door, engine: Engine, libtorch: Libtorch, refused: Refusal[]): DeviceFacts {
+/** What the policy decides from, once the engine is open. */
+export function deviceFacts(
+  door: Door,
+  engine: Engine,
+  libtorch: Libtorch,
+  refused: readonly Refusal[],
+): DeviceFacts {
   const cuda = door.cudaFacts();
   // libtorch wakes CUDA up when it is asked, so it is asked only where there is something to find.
   const seen = cuda && libtorch.cuda ? engine.cuda() : { available: false, architectures: [] };
@@ -107,7 +113,7 @@ function requireRoom(
   if (plan.fits) return plan;
   const parts = Object.entries(plan.parts)
     .filter(([, bytes]) => bytes > 0)
-    .map(([part, bytes]) => `${part} ${bytesWords(bytes)}`)
+    .map(([part, bytes]) => `${part} ${sizeWords(bytes)}`)
     .join(', ');
   throw new MetaVoiceError(
     'ERR_OUT_OF_MEMORY',

@@ -3,7 +3,10 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { LoadOptions, Progress } from '../options.js';
+import { sizeWords } from '../size-words.js';
 import { type Terminal, UsageError } from './terminal.js';
+
+export { sizeWords };
 
 /** The options of `parseArgs` that say which model is loaded, and where. */
 export const loadArguments = {
@@ -65,18 +68,6 @@ function progressWords(progress: Progress): string {
 /** `41 % of 5.0 GB` */
 export function share(bytes: number, total: number): string {
   return `${total > 0 ? Math.floor((100 * bytes) / total) : 0} % of ${sizeWords(total)}`;
-}
-
-/** `62 MB` */
-export function sizeWords(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB'];
-  let unit = 0;
-  let value = bytes;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${value < 9.95 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
 /** A number, or undefined where the option was not given. */

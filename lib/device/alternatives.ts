@@ -1,6 +1,6 @@
 /** What would fit a device when the request does not: one change where one is enough, else several together. */
 
-import { bytesWords } from './bytes.js';
+import { sizeWords } from '../size-words.js';
 import type { MemoryRequest } from './memory.js';
 import type { ModelSizes } from './model-sizes.js';
 
@@ -106,7 +106,7 @@ function largest(low: number, high: number, passes: (value: number) => boolean):
 /** `what would fit: int8 weights (2.9 GB), or …` */
 export function describeAlternatives(alternatives: readonly Alternative[]): string {
   if (alternatives.length === 0) return 'no smaller form of it fits either';
-  const words = alternatives.map(({ change, total }) => `${describeChange(change)} (${bytesWords(total)})`);
+  const words = alternatives.map(({ change, total }) => `${describeChange(change)} (${sizeWords(total)})`);
   return `what would fit: ${words.join(', or ')}`;
 }
 
@@ -117,5 +117,5 @@ function describeChange({ dtype, quantization, decoder, batchSize, maxSeconds }:
     ...(quantization === undefined ? [] : [`${quantization} weights`]),
     ...(batchSize === undefined ? [] : [`batchSize ${batchSize}`]),
     ...(maxSeconds == null ? [] : [`maxSeconds ${maxSeconds}`]),
-  ].join(' with ');
+  ].join(' and ');
 }

@@ -2,8 +2,8 @@
 
 import type { Dtype } from '../native/contract.js';
 import type { Quantization } from '../options.js';
+import { sizeWords } from '../size-words.js';
 import { type Alternative, alternativesTo, describeAlternatives, describeRequest } from './alternatives.js';
-import { bytesWords } from './bytes.js';
 import { type MemoryParts, type MemoryRequest, memoryParts, totalOf } from './memory.js';
 import type { ModelSizes } from './model-sizes.js';
 
@@ -79,8 +79,8 @@ export function planMemory(
       });
   const label = describeRequest(request);
   const advice = fits
-    ? `${label} fits ${device.name} with ${bytesWords(available - total)} to spare`
-    : `${label} needs ${bytesWords(total)} and ${device.name} has ${bytesWords(available)} free; ${describeAlternatives(alternatives)}`;
+    ? `${label} fits ${device.name} with ${sizeWords(available - total)} to spare`
+    : `${label} needs ${sizeWords(total)} and ${device.name} has ${sizeWords(available)} free; ${describeAlternatives(alternatives)}`;
   return {
     model,
     device: device.id,

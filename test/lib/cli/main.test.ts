@@ -48,7 +48,7 @@ function run(
 describe('wrong usage ends with 2', () => {
   test.each<[string[], RegExp]>([
     [[], /expected a command/],
-    [['sing'], /commands say, voice, download, convert, setup but received `sing`/],
+    [['sing'], /commands say, voice, download, convert, setup, plan, doctor but received `sing`/],
     [['constructor'], /expected one of the commands/],
     [['say'], /expected TEXT/],
     [['say', 'hi', '--foo'], /Unknown option '--foo'[\s\S]*Try `metavoice say --help`/],
