@@ -194,7 +194,7 @@ export class MetaVoice implements AsyncDisposable {
   #limitSeconds(asked: number | null): number | null {
     const { maxSeconds: most } = this.#options;
     if (asked !== null && most !== null && asked > most)
-      throw expectedRange(`at most ${most} seconds, which the model was loaded for`, 'maxSeconds', asked);
+      throw expectedRange(`at most ${most} seconds, which the model was loaded for,`, 'maxSeconds', asked);
     return asked ?? most;
   }
 

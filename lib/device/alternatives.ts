@@ -73,23 +73,23 @@ function shrunk(
   ];
 }
 
-/** Several changes together, the mildest that fit. */
+/** Several changes together: settings first, then a batch of one, then shorter utterances. */
 function combined(
   request: MemoryRequest,
   gpu: boolean,
   sizes: ModelSizes,
   fits: (change: Change) => boolean,
 ): Change[] {
-  let together: Change = {};
-  for (const change of choices(request, gpu)) {
-    together = { ...together, ...change };
-    const found = [together, { ...together, batchSize: 1 }, ...shrunk(request, together, sizes, fits)].filter(
-      fits,
-    );
+  const steps: Change[] = [];
+  for (const change of choices(request, gpu)) steps.push({ ...steps.at(-1), ...change });
+  const alone = steps.map((change) => ({ ...change, batchSize: 1 }));
+  for (const several of [steps, alone]) {
+    const found = several.filter(fits);
     if (found.length > 0) return found;
   }
-  const last = { ...together, batchSize: 1 };
-  return shrunk({ ...request, batchSize: 1 }, last, sizes, fits);
+  return [{ batchSize: 1 }, ...alone]
+    .flatMap((change) => shrunk({ ...request, batchSize: 1 }, change, sizes, fits))
+    .slice(0, 1);
 }
 
 /** The largest integer of a range that passes, given that smaller ones pass, too; null when none does. */
