@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
-import { expectedType, isFiniteNumber, isPlainObject, isString } from '../is.js';
+import { expectedType, isFiniteNumber, isPlainObject, isString, received } from '../is.js';
 import { qualityWarnings, type VoiceQuality } from './quality.js';
 
 export type { VoiceQuality } from './quality.js';
@@ -154,7 +154,7 @@ export function parseVoice(text: string, path: string | null): Voice {
 
 function fromValue(value: unknown, path: string | null): Voice {
   const refuse = (expected: string, found: unknown): never => {
-    throw broken(path, expected, JSON.stringify(found)?.slice(0, 80) ?? 'nothing');
+    throw broken(path, expected, found === undefined ? 'nothing' : received(found));
   };
   if (!isPlainObject(value)) return refuse('an object', value);
   const { format, version, id, encoder, embedding, quality } = value;
