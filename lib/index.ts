@@ -17,7 +17,7 @@ export type {
   VoiceSource,
 } from './options.js';
 export type { ByteFormat, ByteOptions } from './stream/bytes.js';
-export type { AudioChunk, Codes } from './stream/chunks.js';
+export type { AudioChunk, Codes, SpeechHealth } from './stream/chunks.js';
 export type { Speech, SpeechTimings } from './stream/collect.js';
 export type { NodeReadableOptions, SpeechStream } from './stream/speech-stream.js';
 export { synthesize } from './synthesize.js';

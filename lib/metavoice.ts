@@ -26,8 +26,11 @@ import { Voices } from './voices.js';
 /** Finished chunks that may wait for a slow reader before the engine rests. */
 const waitingChunks = 2;
 
+/** Options of loading that requests still ask for. */
+type HeldOptions = Pick<ResolvedLoadOptions, 'maxSeconds' | 'logger'>;
+
 /** Makes the object around a model that is loaded; users call `MetaVoice.load`. */
-export let create: (model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) => MetaVoice;
+export let create: (model: LoadedModel, options: HeldOptions) => MetaVoice;
 
 /** `stream()` for options that are judged already. */
 export let speakResolved: (
@@ -47,12 +50,13 @@ export let speakResolved: (
  */
 export class MetaVoice implements AsyncDisposable {
   readonly #model: LoadedModel;
-  readonly #options: Pick<ResolvedLoadOptions, 'maxSeconds'>;
+  readonly #options: HeldOptions;
   readonly #voices: Voices;
   readonly #codec: { sampleRate: number; frameRate: number };
   #disposed: Promise<void> | null = null;
+  #toldOfRedoing = false;
 
-  private constructor(model: LoadedModel, options: Pick<ResolvedLoadOptions, 'maxSeconds'>) {
+  private constructor(model: LoadedModel, options: HeldOptions) {
     const { manifest, source, native } = model;
     requirePart(manifest, 'firstStage', source);
     requirePart(manifest, 'secondStage', source);
@@ -164,6 +168,16 @@ export class MetaVoice implements AsyncDisposable {
     throw new MetaVoiceError('ERR_DISPOSED', 'expected an open model but it was disposed; load it again');
   }
 
+  #tellOfRedoing(): void {
+    if (this.#toldOfRedoing) return;
+    this.#toldOfRedoing = true;
+    const { device, dtype } = this.#model.policy;
+    this.#options.logger.warn?.(
+      { device, dtype },
+      `${dtype} overflowed on this model and a step was done again in float32, which is slow; dtype 'float32' avoids it`,
+    );
+  }
+
   #plan(text: string, options: ResolvedSpeakOptions, site: CallSite): SpeechStream {
     requireText(text);
     this.#requireOpen();
@@ -190,6 +204,7 @@ export class MetaVoice implements AsyncDisposable {
       signal: options.signal,
       onProgress: options.onProgress,
       site,
+      onRedone: () => this.#tellOfRedoing(),
       requireOpen: () => this.#requireOpen(),
       speaker: this.#voices.choose(options.voice),
       start: (segment, speaker, maximumFrames) =>

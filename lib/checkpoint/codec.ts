@@ -1,11 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isInteger, isPlainObject } from '../is.js';
 import { compareTensors, refuseUnknown } from './compare.js';
+import { textOf } from './file-asks.js';
 import type { CodecManifest } from './manifest.js';
 import { codecName, codecTensors, isCodecTraining } from './names.js';
 import { countOf, type PlannedPart, requireFloats, shapesOf } from './part.js';
 import { PickleTensor } from './pickle-values.js';
+import { ask, type Reading } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 import type { SafetensorsHeader } from './safetensors.js';
 import type { SourceTensor, TorchFile } from './torch-file.js';
@@ -34,15 +35,15 @@ export function planCodecFromTorch(file: TorchFile): PlannedPart<CodecManifest> 
   );
 }
 
-/** EnCodec from a safetensors file, its sample rate from the `config.json` beside it. Rejects with ERR_CHECKPOINT. */
-export async function planCodecFromSafetensors(
+/** EnCodec from a safetensors file, its sample rate from the `config.json` beside it. Fails with ERR_CHECKPOINT. */
+export function* planningCodecFromSafetensors(
   path: string,
   header: SafetensorsHeader,
-): Promise<PlannedPart<CodecManifest>> {
+): Reading<PlannedPart<CodecManifest>> {
   const tensors = new Map<string, SourceTensor>();
   for (const [name, { dtype, shape, offset }] of header.tensors)
     tensors.set(name, { file: path, dtype, offset, shape, strides: null, identity: `${offset}` });
-  const config = await readConfig(join(dirname(path), 'config.json'));
+  const config = yield* readConfig(join(dirname(path), 'config.json'));
   const part = planCodec(path, tensors, config?.sampleRate ?? publishedRate);
   const { ratios } = part.manifest;
   if (config?.ratios && JSON.stringify(config.ratios) !== JSON.stringify(ratios))
@@ -79,10 +80,10 @@ const computed = {
   normalize: false,
 };
 
-async function readConfig(path: string): Promise<{ sampleRate?: number; ratios?: number[] } | null> {
+function* readConfig(path: string): Reading<{ sampleRate?: number; ratios?: number[] } | null> {
   let config: unknown;
   try {
-    config = JSON.parse(await readFile(path, 'utf8'));
+    config = JSON.parse(yield* ask(textOf(path)));
   } catch {
     return null;
   }

@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { expectedRange, expectedType, isString } from '../is.js';
 import type { Dtype } from '../native/contract.js';
+import { namesIn, statOf } from './file-asks.js';
 import { parseLayers } from './keep-layers.js';
 import { type Manifest, manifestFile } from './manifest.js';
-import { type ModelPlan, planModel } from './plan-model.js';
-import { findPublished, modelNotFound, publishedNames } from './sources.js';
+import { type ModelPlan, planningModel } from './plan-model.js';
+import { ask, type Reading, readAsync, readSync } from './reading.js';
+import { findingPublished, modelNotFound, publishedNames } from './sources.js';
 import { type ConvertProgress, flushFolder, type WriteOptions, writeModel } from './write-model.js';
 
 export type { ConvertProgress };
@@ -63,14 +66,21 @@ async function requireVacant(folder: string): Promise<void> {
 }
 
 /** What a folder of published files would become. Rejects with ERR_MODEL_NOT_FOUND when there are none. */
-export async function planFolder(folder: string, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> {
+export const planFolder = (folder: string, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> =>
+  readAsync(planningFolder(folder, dtype, keepLayers));
+
+/** `planFolder`, at once; throws the same errors. */
+export const planFolderSync = (folder: string, dtype: Dtype, keepLayers?: string): ModelPlan =>
+  readSync(planningFolder(folder, dtype, keepLayers));
+
+function* planningFolder(folder: string, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
   const places = publishedNames.map((name) => join(folder, name));
-  const facts = await stat(folder).catch(() => null);
+  const facts = yield* factsOf(folder);
   if (!facts) throw modelNotFound(folder, places, 'there is no such folder');
   if (!facts.isDirectory()) throw modelNotFound(folder, places, 'it is a file, not a folder');
-  const files = await findPublished(folder);
+  const files = yield* findingPublished(folder);
   if (!files.firstStage && !files.secondStage && !files.speakerEncoder && !files.codec) {
-    const entries = await readdir(folder);
+    const entries = yield* ask(namesIn(folder));
     if (entries.includes(manifestFile))
       throw new MetaVoiceError(
         'ERR_MODEL_NOT_FOUND',
@@ -79,7 +89,15 @@ export async function planFolder(folder: string, dtype: Dtype, keepLayers?: stri
       );
     throw modelNotFound(folder, places, 'the folder has none of the files');
   }
-  return planModel(files, dtype, keepLayers);
+  return yield* planningModel(files, dtype, keepLayers);
+}
+
+function* factsOf(path: string): Reading<Stats | null> {
+  try {
+    return yield* ask(statOf(path));
+  } catch {
+    return null;
+  }
 }
 
 /**

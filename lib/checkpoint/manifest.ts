@@ -3,11 +3,12 @@
  * Every size was read from the checkpoint when the folder was made.
  */
 
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
+import { textOf } from './file-asks.js';
 import { checkManifest } from './manifest-check.js';
+import { ask, type Reading, readAsync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 
 export const manifestFile = 'metavoice.json';
@@ -102,11 +103,14 @@ export interface Manifest {
  * The manifest of a model folder, every field checked. Rejects with ERR_MODEL_NOT_FOUND when there is none and
  * ERR_CHECKPOINT when it is not sound.
  */
-export async function readManifest(folder: string): Promise<Manifest> {
+export const readManifest = (folder: string): Promise<Manifest> => readAsync(readingManifest(folder));
+
+/** Fails like `readManifest`. */
+export function* readingManifest(folder: string): Reading<Manifest> {
   const file = join(folder, manifestFile);
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = yield* ask(textOf(file));
   } catch (cause) {
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', `expected the manifest of a model at ${file}`, {
       cause,

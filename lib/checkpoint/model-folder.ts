@@ -1,12 +1,14 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
+import { readingFile } from './byte-reader.js';
 import { compareTensors } from './compare.js';
-import { type Manifest, type PartManifest, readManifest } from './manifest.js';
+import { statOf } from './file-asks.js';
+import { type Manifest, type PartManifest, readingManifest } from './manifest.js';
 import { codecTensors, type Expected, speakerEncoderTensors, transformerTensors } from './names.js';
 import { shapesOf } from './part.js';
+import { all, ask, type Reading, readAsync, readSync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
-import { readSafetensors } from './safetensors.js';
+import { readingSafetensors } from './safetensors.js';
 
 type ExpectedOf = (found: ReadonlyMap<string, readonly number[]>) => Expected;
 
@@ -14,40 +16,36 @@ type ExpectedOf = (found: ReadonlyMap<string, readonly number[]>) => Expected;
  * Reads and checks a model folder: the manifest, the files it names, their sizes and headers. The numbers are not read.
  * Rejects with ERR_MODEL_NOT_FOUND (no manifest, a file missing) or ERR_CHECKPOINT.
  */
-export async function checkModelFolder(folder: string): Promise<Manifest> {
-  const manifest = await readManifest(folder);
+export const checkModelFolder = (folder: string): Promise<Manifest> => readAsync(checkingModelFolder(folder));
+
+/** `checkModelFolder`, at once; throws the same errors. */
+export const checkModelFolderSync = (folder: string): Manifest => readSync(checkingModelFolder(folder));
+
+function* checkingModelFolder(folder: string): Reading<Manifest> {
+  const manifest = yield* readingManifest(folder);
   const { firstStage, secondStage, speakerEncoder, codec } = manifest;
-  const checks: Promise<void>[] = [];
+  const checks: (() => Reading<void>)[] = [];
   for (const stage of [firstStage, secondStage])
-    if (stage) checks.push(checkPart(folder, stage, stage.dtype, () => transformerTensors(stage)));
+    if (stage) checks.push(() => checkPart(folder, stage, stage.dtype, () => transformerTensors(stage)));
   if (speakerEncoder)
-    checks.push(checkPart(folder, speakerEncoder, 'float32', () => speakerEncoderTensors(speakerEncoder)));
-  if (codec) checks.push(checkPart(folder, codec, 'float32', (found) => codecTensors(codec, found)));
-  await Promise.all(checks);
+    checks.push(() =>
+      checkPart(folder, speakerEncoder, 'float32', () => speakerEncoderTensors(speakerEncoder)),
+    );
+  if (codec) checks.push(() => checkPart(folder, codec, 'float32', (found) => codecTensors(codec, found)));
+  yield* all(checks);
   return manifest;
 }
 
-async function checkPart(
-  folder: string,
-  part: PartManifest,
-  dtype: string,
-  expected: ExpectedOf,
-): Promise<void> {
+function* checkPart(folder: string, part: PartManifest, dtype: string, expected: ExpectedOf): Reading<void> {
   const file = join(folder, part.file);
-  const facts = await stat(file).catch((cause: unknown) => {
-    throw new MetaVoiceError(
-      'ERR_MODEL_NOT_FOUND',
-      `the manifest names ${part.file} but it is not in ${folder}; copy it there or convert the model again`,
-      { cause, details: { file, folder } },
-    );
-  });
-  if (facts.size !== part.bytes)
+  const bytes = yield* sizeOf(file, folder, part);
+  if (bytes !== part.bytes)
     throw refuseCheckpoint(
       file,
-      `has ${facts.size} bytes but the manifest says ${part.bytes}; it is truncated or of another model`,
-      { expected: part.bytes, found: facts.size },
+      `has ${bytes} bytes but the manifest says ${part.bytes}; it is truncated or of another model`,
+      { expected: part.bytes, found: bytes },
     );
-  const { tensors } = await readSafetensors(file);
+  const { tensors } = yield* readingFile(file, readingSafetensors);
   const shapes = shapesOf(tensors);
   compareTensors(file, expected(shapes), shapes);
   for (const [name, tensor] of tensors)
@@ -57,4 +55,16 @@ async function checkPart(
         expected: dtype,
         found: tensor.dtype,
       });
+}
+
+function* sizeOf(file: string, folder: string, part: PartManifest): Reading<number> {
+  try {
+    return (yield* ask(statOf(file))).size;
+  } catch (cause) {
+    throw new MetaVoiceError(
+      'ERR_MODEL_NOT_FOUND',
+      `the manifest names ${part.file} but it is not in ${folder}; copy it there or convert the model again`,
+      { cause, details: { file, folder } },
+    );
+  }
 }

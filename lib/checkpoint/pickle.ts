@@ -1,7 +1,7 @@
-import { setImmediate } from 'node:timers/promises';
 import { PickleEnd, PickleMachine } from './pickle-machine.js';
 import type { TensorDtype } from './pickle-values.js';
 import { plainConfigurations } from './plain-configurations.js';
+import { ask, pause, type Reading, readAsync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 
 /** Operations between two turns of the event loop: a few milliseconds. */
@@ -23,10 +23,15 @@ export interface Unpickled {
  * Reads one pickle (binary, protocols 2 to 5) with an allow-list of names; nothing is executed. Rejects with
  * ERR_CHECKPOINT: a forbidden name is named in it, and `details.truncated` is true when the bytes end too early.
  */
-export async function unpickle(bytes: Uint8Array, file: string, start = 0): Promise<Unpickled> {
+export function unpickle(bytes: Uint8Array, file: string, start = 0): Promise<Unpickled> {
+  return readAsync(unpickling(bytes, file, start));
+}
+
+/** Fails with ERR_CHECKPOINT like `unpickle`. */
+export function* unpickling(bytes: Uint8Array, file: string, start = 0): Reading<Unpickled> {
   const machine = new PickleMachine(bytes, file, start);
   try {
-    while (!run(machine, slice)) await setImmediate();
+    while (!run(machine, slice)) yield* ask(pause);
   } catch (error) {
     if (!(error instanceof PickleEnd)) throw error;
     throw refuseCheckpoint(file, 'its pickle ends too early; the file is truncated or damaged', {

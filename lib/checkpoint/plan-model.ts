@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
-import { planCodecFromSafetensors, planCodecFromTorch } from './codec.js';
+import { readingFile } from './byte-reader.js';
+import { planCodecFromTorch, planningCodecFromSafetensors } from './codec.js';
 import type {
   CodecManifest,
   Manifest,
@@ -11,6 +12,7 @@ import type {
   TransformerManifest,
 } from './manifest.js';
 import type { PlannedPart } from './part.js';
+import { all, type Reading, readAsync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 import type { PublishedFiles } from './sources.js';
 import { planSpeakerEncoder } from './speaker-encoder.js';
@@ -43,18 +45,18 @@ interface Fingerprinted<T> {
  * Reads the structure of published files, not their numbers, and decides what goes into a model folder. Rejects with
  * ERR_CHECKPOINT; a RangeError for `keepLayers` that the model has not got.
  */
-export async function planModel(
-  files: PublishedFiles,
-  dtype: Dtype,
-  keepLayers?: string,
-): Promise<ModelPlan> {
+export const planModel = (files: PublishedFiles, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> =>
+  readAsync(planningModel(files, dtype, keepLayers));
+
+/** Fails like `planModel`. */
+export function* planningModel(files: PublishedFiles, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
   if (keepLayers !== undefined && !files.firstStage)
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', '`keepLayers` needs first_stage.pt, which is not there');
-  const [firstStage, secondStage, speakerEncoder, codec] = await Promise.all([
-    fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
-    fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
-    fromTorch(files.speakerEncoder, planSpeakerEncoder),
-    planCodecFile(files.codec),
+  const [firstStage, secondStage, speakerEncoder, codec] = yield* all([
+    () => fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
+    () => fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
+    () => fromTorch(files.speakerEncoder, planSpeakerEncoder),
+    () => planCodecFile(files.codec),
   ]);
   const found = [firstStage, secondStage, speakerEncoder, codec];
   const plan: ModelPlan = {
@@ -74,21 +76,18 @@ export async function planModel(
   return plan;
 }
 
-async function fromTorch<T>(
-  path: string | null,
-  read: (file: TorchFile) => T,
-): Promise<Fingerprinted<T> | null> {
+function* fromTorch<T>(path: string | null, read: (file: TorchFile) => T): Reading<Fingerprinted<T> | null> {
   if (path === null) return null;
-  const file = await TorchFile.read(path);
+  const file = yield* readingFile(path, TorchFile.reading);
   return { part: read(file), file: path, bytes: file.size, fingerprint: file.fingerprint };
 }
 
-async function planCodecFile(
+function* planCodecFile(
   codec: PublishedFiles['codec'],
-): Promise<Fingerprinted<PlannedPart<CodecManifest>> | null> {
-  if (!codec?.header) return fromTorch(codec?.file ?? null, planCodecFromTorch);
+): Reading<Fingerprinted<PlannedPart<CodecManifest>> | null> {
+  if (!codec?.header) return yield* fromTorch(codec?.file ?? null, planCodecFromTorch);
   const { file, header } = codec;
-  const part = await planCodecFromSafetensors(file, header);
+  const part = yield* planningCodecFromSafetensors(file, header);
   const shape = createHash('sha256').update(header.text).digest('hex');
   return {
     part,

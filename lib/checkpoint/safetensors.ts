@@ -1,6 +1,7 @@
 import { isPlainObject, isString } from '../is.js';
-import { FileReader } from './file-reader.js';
+import { type ByteReader, readingFile } from './byte-reader.js';
 import { dtypeBytes, type TensorDtype } from './pickle-values.js';
+import { type Reading, readAsync } from './reading.js';
 import { few, refuseCheckpoint } from './refuse.js';
 
 /** Where one tensor is. */
@@ -51,26 +52,21 @@ const dtypesByName = new Map(Object.entries(dtypeNames).map(([dtype, name]) => [
  * Reads the header of a safetensors file, never the numbers. Rejects with ERR_CHECKPOINT when the header is larger
  * than 16 MiB, or when a tensor lies outside the file, on another one, or has not the bytes that its shape needs.
  */
-export async function readSafetensors(path: string): Promise<SafetensorsHeader> {
-  const reader = await FileReader.open(path);
-  try {
-    const length = Number((await reader.read(0, 8)).readBigUInt64LE());
-    if (length < 2 || length > largestHeader || 8 + length > reader.size)
-      throw refuseCheckpoint(
-        path,
-        `expected a safetensors file, but its header would have ${length} bytes of a file of ${reader.size}`,
-        { expected: `2 to ${largestHeader}`, found: length },
-      );
-    const text = (await reader.read(8, length)).toString('utf8');
-    return {
-      ...parseHeader(path, text, 8 + length, reader.size),
-      size: reader.size,
-      modified: reader.modified,
-      text,
-    };
-  } finally {
-    await reader.close();
-  }
+export const readSafetensors = (path: string): Promise<SafetensorsHeader> =>
+  readAsync(readingFile(path, readingSafetensors));
+
+/** Fails with ERR_CHECKPOINT like `readSafetensors`. */
+export function* readingSafetensors(reader: ByteReader): Reading<SafetensorsHeader> {
+  const { path, size, modified } = reader;
+  const length = Number((yield* reader.read(0, 8)).readBigUInt64LE());
+  if (length < 2 || length > largestHeader || 8 + length > size)
+    throw refuseCheckpoint(
+      path,
+      `expected a safetensors file, but its header would have ${length} bytes of a file of ${size}`,
+      { expected: `2 to ${largestHeader}`, found: length },
+    );
+  const text = (yield* reader.read(8, length)).toString('utf8');
+  return { ...parseHeader(path, text, 8 + length, size), size, modified, text };
 }
 
 function parseHeader(path: string, text: string, start: number, size: number) {

@@ -1,8 +1,10 @@
-import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
+import { readingFile } from './byte-reader.js';
 import { isCodecHeader } from './codec.js';
-import { readSafetensors, type SafetensorsHeader } from './safetensors.js';
+import { namesIn, statOf } from './file-asks.js';
+import { ask, type Reading, readAsync } from './reading.js';
+import { readingSafetensors, type SafetensorsHeader } from './safetensors.js';
 
 /** Published files in a folder; null where there is none. */
 export interface PublishedFiles {
@@ -25,41 +27,48 @@ export const publishedNames = [
  * Finds MetaVoice's three files and EnCodec's in a folder; EnCodec may also lie in a folder in it whose name has
  * `encodec`. The `.th` file wins over a safetensors file, else the first by name.
  */
-export async function findPublished(folder: string): Promise<PublishedFiles> {
-  const entries = await list(folder);
-  const [firstStage = null, secondStage = null, speakerEncoder = null] = await Promise.all(
-    ['first_stage.pt', 'second_stage.pt', 'speaker_encoder.pt'].map(async (name) =>
-      entries.includes(name) && (await isFile(join(folder, name))) ? join(folder, name) : null,
-    ),
-  );
+export const findPublished = (folder: string): Promise<PublishedFiles> => readAsync(findingPublished(folder));
+
+/** Fails like `findPublished`. */
+export function* findingPublished(folder: string): Reading<PublishedFiles> {
+  const entries = yield* list(folder);
+  function* find(name: string): Reading<string | null> {
+    const path = join(folder, name);
+    return entries.includes(name) && (yield* isFile(path)) ? path : null;
+  }
+  const firstStage = yield* find('first_stage.pt');
+  const secondStage = yield* find('second_stage.pt');
+  const speakerEncoder = yield* find('speaker_encoder.pt');
   const inner = entries.filter((name) => /encodec/i.test(name) && !/\.(th|safetensors|json)$/.test(name));
-  let codec = await findCodec(folder, entries);
-  for (const name of inner) codec ??= await findCodec(join(folder, name), await list(join(folder, name)));
+  let codec = yield* findCodec(folder, entries);
+  for (const name of inner) codec ??= yield* findCodec(join(folder, name), yield* list(join(folder, name)));
   return { firstStage, secondStage, speakerEncoder, codec };
 }
 
 /** Names in a folder, sorted; none when it is not one. */
-async function list(folder: string): Promise<string[]> {
+function* list(folder: string): Reading<string[]> {
   try {
-    return (await readdir(folder)).sort();
+    return (yield* ask(namesIn(folder))).sort();
   } catch {
     return [];
   }
 }
 
-const isFile = async (path: string): Promise<boolean> =>
-  stat(path).then(
-    (facts) => facts.isFile(),
-    () => false,
-  );
+function* isFile(path: string): Reading<boolean> {
+  try {
+    return (yield* ask(statOf(path))).isFile();
+  } catch {
+    return false;
+  }
+}
 
-async function findCodec(folder: string, entries: string[]): Promise<PublishedFiles['codec']> {
+function* findCodec(folder: string, entries: string[]): Reading<PublishedFiles['codec']> {
   for (const name of entries.filter((entry) => /^encodec_24khz.*\.th$/.test(entry)))
-    if (await isFile(join(folder, name))) return { file: join(folder, name), header: null };
+    if (yield* isFile(join(folder, name))) return { file: join(folder, name), header: null };
   let damaged: unknown;
   for (const name of entries.filter((entry) => entry.endsWith('.safetensors'))) {
     try {
-      const header = await readSafetensors(join(folder, name));
+      const header = yield* readingFile(join(folder, name), readingSafetensors);
       if (isCodecHeader(header)) return { file: join(folder, name), header };
     } catch (error) {
       // Another model's file may be what it likes; one that calls itself EnCodec's may not.

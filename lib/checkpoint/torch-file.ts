@@ -1,8 +1,9 @@
-import { FileReader } from './file-reader.js';
-import { unpickle } from './pickle.js';
+import { type ByteReader, readingFile } from './byte-reader.js';
+import { unpickling } from './pickle.js';
 import { dtypeBytes, PickleTensor, type TensorDtype } from './pickle-values.js';
+import { type Reading, readAsync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
-import { readLegacy } from './torch-legacy.js';
+import { readingLegacy } from './torch-legacy.js';
 import { TorchZip } from './torch-zip.js';
 
 /** Largest pickle that is read: the one of the published first stage has 60 kB. */
@@ -41,7 +42,7 @@ export class TorchFile {
   readonly #place: (key: string) => StoragePlace | undefined;
 
   private constructor(
-    reader: FileReader,
+    reader: ByteReader,
     value: unknown,
     fingerprint: string,
     place: (key: string) => StoragePlace | undefined,
@@ -54,30 +55,30 @@ export class TorchFile {
   }
 
   /** Rejects with ERR_CHECKPOINT for anything but a sound file of `torch.save`. */
-  static async read(path: string): Promise<TorchFile> {
-    const reader = await FileReader.open(path);
-    try {
-      const head = await reader.read(0, Math.min(reader.size, 64));
-      if (head.length >= 4 && head.readUInt32LE(0) === 0x04034b50) return await TorchFile.#readZip(reader);
-      if (head[0] === 0x80 && head[1] === 2) {
-        const { value, places } = await readLegacy(reader);
-        return new TorchFile(reader, value, `${reader.size}:${reader.modified}`, (key) => places.get(key));
-      }
-      throw refuseCheckpoint(path, `expected a file of torch.save${guess(head)}`);
-    } finally {
-      await reader.close();
-    }
+  static read(path: string): Promise<TorchFile> {
+    return readAsync(readingFile(path, TorchFile.reading));
   }
 
-  static async #readZip(reader: FileReader): Promise<TorchFile> {
-    const zip = await TorchZip.read(reader);
+  /** Fails with ERR_CHECKPOINT like `read`. */
+  static *reading(reader: ByteReader): Reading<TorchFile> {
+    const head = yield* reader.read(0, Math.min(reader.size, 64));
+    if (head.length >= 4 && head.readUInt32LE(0) === 0x04034b50) return yield* TorchFile.#readingZip(reader);
+    if (head[0] === 0x80 && head[1] === 2) {
+      const { value, places } = yield* readingLegacy(reader);
+      return new TorchFile(reader, value, `${reader.size}:${reader.modified}`, (key) => places.get(key));
+    }
+    throw refuseCheckpoint(reader.path, `expected a file of torch.save${guess(head)}`);
+  }
+
+  static *#readingZip(reader: ByteReader): Reading<TorchFile> {
+    const zip = yield* TorchZip.reading(reader);
     const order = zip.members.has('byteorder')
-      ? (await zip.bytes('byteorder', 16)).toString('latin1')
+      ? (yield* zip.bytes('byteorder', 16)).toString('latin1')
       : 'little';
     if (order !== 'little')
       throw refuseCheckpoint(reader.path, `expected little-endian numbers, found ${order}`);
-    const pickle = await zip.bytes('data.pkl', largestPickle);
-    const { value } = await unpickle(pickle, reader.path);
+    const pickle = yield* zip.bytes('data.pkl', largestPickle);
+    const { value } = yield* unpickling(pickle, reader.path);
     const summed = [...zip.members.values()].some(({ crc }) => crc !== 0);
     const fingerprint = `${reader.size}:${zip.directoryCrc}${summed ? '' : `:${reader.modified}`}`;
     return new TorchFile(reader, value, fingerprint, (key) => {

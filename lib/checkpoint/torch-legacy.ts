@@ -1,7 +1,8 @@
 import { MetaVoiceError } from '../errors.js';
-import type { FileReader } from './file-reader.js';
-import { type Unpickled, unpickle } from './pickle.js';
+import type { ByteReader } from './byte-reader.js';
+import { type Unpickled, unpickling } from './pickle.js';
 import { dtypeBytes } from './pickle-values.js';
+import type { Reading } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 import type { StoragePlace } from './torch-file.js';
 
@@ -13,13 +14,13 @@ const largestHead = 64 << 20;
  * The container that `torch.save` wrote before 2020: five pickles (magic, version, machine, value, storage keys), then
  * each storage as a 64-bit count and its numbers. Published speaker encoders of that age come in it.
  */
-export async function readLegacy(
-  reader: FileReader,
-): Promise<{ value: unknown; places: ReadonlyMap<string, StoragePlace> }> {
+export function* readingLegacy(
+  reader: ByteReader,
+): Reading<{ value: unknown; places: ReadonlyMap<string, StoragePlace> }> {
   for (let length = 1 << 20; ; length *= 4) {
-    const head = await reader.read(0, Math.min(length, reader.size, largestHead));
+    const head = yield* reader.read(0, Math.min(length, reader.size, largestHead));
     try {
-      return await readHead(reader, head);
+      return yield* readingHead(reader, head);
     } catch (error) {
       const short = MetaVoiceError.isInstance(error) && error.details.truncated === true;
       if (!short || length >= Math.min(reader.size, largestHead)) throw error;
@@ -27,26 +28,26 @@ export async function readLegacy(
   }
 }
 
-async function readHead(reader: FileReader, head: Buffer) {
+function* readingHead(reader: ByteReader, head: Buffer) {
   let at = 0;
-  const next = async (): Promise<Unpickled> => {
-    const pickle = await unpickle(head, reader.path, at);
+  function* next(): Reading<Unpickled> {
+    const pickle = yield* unpickling(head, reader.path, at);
     at += pickle.bytes;
     return pickle;
-  };
-  if ((await next()).value !== magic)
+  }
+  if ((yield* next()).value !== magic)
     throw refuseCheckpoint(reader.path, 'expected a file of torch.save, found another pickle');
-  const version = (await next()).value;
+  const version = (yield* next()).value;
   if (version !== 1001)
     throw refuseCheckpoint(
       reader.path,
       `version ${String(version)} of the old torch container; expected 1001`,
     );
-  const system = (await next()).value;
+  const system = (yield* next()).value;
   if (!(system instanceof Map) || system.get('little_endian') !== true)
     throw refuseCheckpoint(reader.path, 'expected little-endian numbers');
-  const { value, storages } = await next();
-  const keys = (await next()).value;
+  const { value, storages } = yield* next();
+  const keys = (yield* next()).value;
   if (!Array.isArray(keys) || keys.length > mostStorages || new Set(keys).size !== keys.length)
     throw refuseCheckpoint(reader.path, 'its list of storages is damaged');
 
@@ -54,7 +55,7 @@ async function readHead(reader: FileReader, head: Buffer) {
   for (const key of keys) {
     const dtype = storages.get(key);
     if (!dtype) throw refuseCheckpoint(reader.path, `storage ${String(key)} is listed but not used`);
-    const count = (await reader.read(at, 8)).readBigInt64LE();
+    const count = (yield* reader.read(at, 8)).readBigInt64LE();
     const bytes = Number(count) * dtypeBytes[dtype];
     if (count < 0n || at + 8 + bytes > reader.size)
       throw refuseCheckpoint(

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
-import type { FileReader } from './file-reader.js';
-import { few, inParallel, refuseCheckpoint } from './refuse.js';
+import type { ByteReader } from './byte-reader.js';
+import { all, type Reading } from './reading.js';
+import { few, refuseCheckpoint } from './refuse.js';
 
 /** One stored member: where its bytes are. */
 export interface ZipMember {
@@ -33,10 +34,10 @@ export class TorchZip {
   readonly members: ReadonlyMap<string, ZipMember>;
   /** CRC-32 of the central directory: changes with every name, size and checksum in it. */
   readonly directoryCrc: number;
-  readonly #reader: FileReader;
+  readonly #reader: ByteReader;
 
   private constructor(
-    reader: FileReader,
+    reader: ByteReader,
     root: string,
     members: ReadonlyMap<string, ZipMember>,
     directoryCrc: number,
@@ -47,10 +48,11 @@ export class TorchZip {
     this.directoryCrc = directoryCrc;
   }
 
-  /** Reads the directory. Rejects with ERR_CHECKPOINT on anything that a `torch.save` file does not have. */
-  static async read(reader: FileReader): Promise<TorchZip> {
-    const directory = await readDirectory(reader);
-    const entries = await inParallel(parseDirectory(reader, directory), 32, (entry) => locate(reader, entry));
+  /** Reads the directory. Fails with ERR_CHECKPOINT on anything that a `torch.save` file does not have. */
+  static *reading(reader: ByteReader): Reading<TorchZip> {
+    const directory = yield* readDirectory(reader);
+    const listed = parseDirectory(reader, directory);
+    const entries = yield* all<Entry[]>(listed.map((entry) => () => locate(reader, entry)));
     refuseOverlaps(reader, entries, directory.offset);
     const root = rootOf(reader, entries);
     const members = new Map<string, ZipMember>();
@@ -62,8 +64,8 @@ export class TorchZip {
     return new TorchZip(reader, root, members, crc32(directory.bytes));
   }
 
-  /** A whole small member, its checksum verified. Rejects with ERR_CHECKPOINT when absent, larger than `most` or damaged. */
-  async bytes(name: string, most: number): Promise<Buffer> {
+  /** A whole small member, its checksum verified. Fails with ERR_CHECKPOINT when absent, larger than `most` or damaged. */
+  *bytes(name: string, most: number): Reading<Buffer> {
     const { path } = this.#reader;
     const member = this.members.get(name);
     if (!member) throw refuseCheckpoint(path, `expected a member ${name} in the zip`);
@@ -72,7 +74,7 @@ export class TorchZip {
         expected: most,
         found: member.size,
       });
-    const bytes = await this.#reader.read(member.offset, member.size);
+    const bytes = yield* this.#reader.read(member.offset, member.size);
     if (member.crc !== 0 && crc32(bytes) !== member.crc)
       throw refuseCheckpoint(
         path,
@@ -92,12 +94,12 @@ interface Directory {
   bytes: Buffer;
 }
 
-const damaged = (reader: FileReader, what: string): Error =>
+const damaged = (reader: ByteReader, what: string): Error =>
   refuseCheckpoint(reader.path, `the zip is damaged: ${what}; get the file again`);
 
-async function readDirectory(reader: FileReader): Promise<Directory> {
+function* readDirectory(reader: ByteReader): Reading<Directory> {
   const tailSize = Math.min(reader.size, endSize + longestComment);
-  const tail = await reader.read(reader.size - tailSize, tailSize);
+  const tail = yield* reader.read(reader.size - tailSize, tailSize);
   let at = tailSize - endSize;
   while (
     at >= 0 &&
@@ -113,11 +115,11 @@ async function readDirectory(reader: FileReader): Promise<Directory> {
   let limit = end;
   if (entries === 0xffff || size === 0xffffffff || offset === 0xffffffff) {
     if (end < 20) throw damaged(reader, 'no 64-bit locator');
-    const locator = await reader.read(end - 20, 20);
+    const locator = yield* reader.read(end - 20, 20);
     if (locator.readUInt32LE(0) !== 0x07064b50) throw damaged(reader, 'no 64-bit locator');
     const record = uint64(locator, 8);
     if (record + 56 > end) throw damaged(reader, 'its 64-bit end record lies outside');
-    const bytes = await reader.read(record, 56);
+    const bytes = yield* reader.read(record, 56);
     if (bytes.readUInt32LE(0) !== 0x06064b50) throw damaged(reader, 'no 64-bit end record');
     entries = uint64(bytes, 32);
     size = uint64(bytes, 40);
@@ -127,7 +129,7 @@ async function readDirectory(reader: FileReader): Promise<Directory> {
   if (offset + size > limit) throw damaged(reader, 'its directory lies outside the file');
   if (entries > mostMembers || size > largestDirectory)
     throw refuseCheckpoint(reader.path, `the zip has ${entries} members, at most ${mostMembers} are read`);
-  return { offset, entries, bytes: await reader.read(offset, size) };
+  return { offset, entries, bytes: yield* reader.read(offset, size) };
 }
 
 /** A 64-bit number; past 2^53 it is infinite, and so outside of every file. */
@@ -136,7 +138,7 @@ function uint64(bytes: Buffer, at: number): number {
   return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(value);
 }
 
-function parseDirectory(reader: FileReader, { bytes, entries: count }: Directory): Entry[] {
+function parseDirectory(reader: ByteReader, { bytes, entries: count }: Directory): Entry[] {
   const entries: Entry[] = [];
   let at = 0;
   for (let index = 0; index < count; index++) {
@@ -173,7 +175,7 @@ function parseDirectory(reader: FileReader, { bytes, entries: count }: Directory
 
 /** Sizes and offset of an entry, from its 64-bit extra field where the 32-bit ones are full. */
 function memberSizes(
-  reader: FileReader,
+  reader: ByteReader,
   name: string,
   bytes: Buffer,
   at: number,
@@ -200,8 +202,8 @@ function memberSizes(
 }
 
 /** The local header says where the data begins: its padding is not in the directory. */
-async function locate(reader: FileReader, entry: Entry): Promise<Entry> {
-  const local = await reader.read(
+function* locate(reader: ByteReader, entry: Entry): Reading<Entry> {
+  const local = yield* reader.read(
     entry.header,
     Math.min(30 + entry.rawName.length, reader.size - entry.header),
   );
@@ -217,7 +219,7 @@ async function locate(reader: FileReader, entry: Entry): Promise<Entry> {
   return { ...entry, offset };
 }
 
-function refuseOverlaps(reader: FileReader, entries: Entry[], directory: number): void {
+function refuseOverlaps(reader: ByteReader, entries: Entry[], directory: number): void {
   const sorted = [...entries].sort((a, b) => a.header - b.header);
   sorted.forEach((entry, index) => {
     const next = sorted[index + 1];
@@ -229,7 +231,7 @@ function refuseOverlaps(reader: FileReader, entries: Entry[], directory: number)
   });
 }
 
-function rootOf(reader: FileReader, entries: Entry[]): string {
+function rootOf(reader: ByteReader, entries: Entry[]): string {
   const roots = entries.flatMap(({ name }) => {
     const match = /^([^/]+)\/data\.pkl$/.exec(name);
     return match ? [match[1]!] : [];

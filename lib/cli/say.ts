@@ -153,13 +153,15 @@ function decode(bytes: Uint8Array, name: string): string {
 }
 
 function words(speech: Speech, output: string, { device, dtype, reason }: MetaVoice): string {
-  const { durationSeconds, timings, seed, endReason } = speech;
+  const { durationSeconds, timings, seed, endReason, health } = speech;
   const cut = endReason === 'limit' ? ', cut at the limit' : '';
-  return `${output}: ${durationSeconds.toFixed(2)} s${cut}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
+  const redone = health.redoneSteps + health.redoneWindows;
+  const again = redone > 0 ? `, ${redone} steps done again in float32` : '';
+  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
 }
 
 function facts(speech: Speech, file: string, { device, dtype, reason, model }: MetaVoice) {
-  const { durationSeconds, sampleRate, seed, endReason, decoder, timings } = speech;
+  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health } = speech;
   return {
     file,
     durationSeconds,
@@ -168,6 +170,7 @@ function facts(speech: Speech, file: string, { device, dtype, reason, model }: M
     endReason,
     decoder,
     timings,
+    health,
     device,
     dtype,
     reason,

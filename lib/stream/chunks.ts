@@ -33,6 +33,17 @@ export interface AudioChunk {
   endReason: 'end' | 'limit' | null;
 }
 
+/**
+ * Numeric health: what overflowed in 16 bit and was done again in float32, with the same weights. It is sound, but slow;
+ * where it happens often, dtype `'float32'` or `'bfloat16'` is the better choice. All zero on most models.
+ */
+export interface SpeechHealth {
+  /** Steps of the first stage. */
+  redoneSteps: number;
+  /** Passes of the second stage. */
+  redoneWindows: number;
+}
+
 /** What happened so far in a request; the generator writes it. */
 export interface Tally {
   /** Milliseconds in the stages, and steps of the first stage. */
@@ -41,6 +52,7 @@ export interface Tally {
   secondStage: number;
   decoder: number;
   steps: number;
+  health: SpeechHealth;
   /** Milliseconds from the first pull to the first chunk and to the end; null before. */
   firstAudio: number | null;
   total: number | null;
@@ -57,6 +69,8 @@ export interface SpeechPlan {
   readonly signal: AbortSignal | null;
   readonly onProgress: OnProgress | null;
   readonly site: CallSite;
+  /** Called with the first chunk that something was done again for. */
+  onRedone(): void;
   /** Throws ERR_DISPOSED once the model is. */
   requireOpen(): void;
   /** The embedding of the voice; computed now if it is a recording. */
@@ -70,6 +84,7 @@ export const emptyTally = (): Tally => ({
   secondStage: 0,
   decoder: 0,
   steps: 0,
+  health: { redoneSteps: 0, redoneWindows: 0 },
   firstAudio: null,
   total: null,
 });
@@ -125,6 +140,7 @@ class Run {
   #samples = 0;
   #cut = false;
   #segmentDone = false;
+  #health: SpeechHealth = { redoneSteps: 0, redoneWindows: 0 };
   finished = false;
 
   constructor(plan: SpeechPlan, tally: Tally) {
@@ -137,6 +153,7 @@ class Run {
     this.#plan.requireOpen();
     this.#segment = segment;
     this.#segmentDone = false;
+    this.#health = { redoneSteps: 0, redoneWindows: 0 };
     try {
       this.#utterance = this.#plan.start(segment, speaker, this.#plan.maximumFrames - this.#frames);
     } catch (error) {
@@ -166,6 +183,7 @@ class Run {
     const startSeconds = this.#samples / sampleRate;
     this.#frames += native.frames;
     this.#samples += native.samples.length;
+    this.#countHealth(native.health);
     if (native.endReason) this.#endSegment(native);
     this.finished = this.#segmentDone && (this.#segment === segments - 1 || this.#frames >= maximumFrames);
     if (this.finished && this.#segment < segments - 1) this.#cut = true;
@@ -187,6 +205,16 @@ class Run {
       last: this.finished,
       endReason: this.finished ? (this.#cut ? 'limit' : 'end') : null,
     };
+  }
+
+  /** Native counts are of the segment so far. */
+  #countHealth(now: SpeechHealth): void {
+    const { health } = this.#tally;
+    const before = health.redoneSteps + health.redoneWindows;
+    health.redoneSteps += now.redoneSteps - this.#health.redoneSteps;
+    health.redoneWindows += now.redoneWindows - this.#health.redoneWindows;
+    this.#health = now;
+    if (before === 0 && health.redoneSteps + health.redoneWindows > 0) this.#plan.onRedone();
   }
 
   #endSegment({ endReason, timings }: NativeChunk): void {

@@ -5,7 +5,7 @@ import { encodeWav, wavHeader } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
-import type { AudioChunk, Codes, Tally } from './chunks.js';
+import type { AudioChunk, Codes, SpeechHealth, Tally } from './chunks.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -32,6 +32,7 @@ interface SpeechParts {
   endReason: 'end' | 'limit';
   timings: SpeechTimings;
   codes: Codes;
+  health: SpeechHealth;
 }
 
 let createSpeech: (parts: SpeechParts) => Speech;
@@ -49,6 +50,8 @@ export class Speech {
   readonly endReason: 'end' | 'limit';
   readonly timings: Readonly<SpeechTimings>;
   readonly codes: Codes;
+  /** What overflowed in 16 bit and was done again in float32. */
+  readonly health: Readonly<SpeechHealth>;
   readonly decoder = 'encodec' as const;
 
   private constructor(parts: SpeechParts) {
@@ -59,6 +62,7 @@ export class Speech {
     this.endReason = parts.endReason;
     this.timings = parts.timings;
     this.codes = parts.codes;
+    this.health = parts.health;
   }
 
   static {
@@ -110,6 +114,7 @@ export async function collect(
     seed,
     endReason,
     codes: joinCodes(all.map((chunk) => chunk.codes)),
+    health: { ...tally.health },
     timings: {
       ...extra,
       prefill: tally.prefill,

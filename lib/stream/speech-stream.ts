@@ -4,7 +4,14 @@ import type { Readable } from 'node:stream';
 import { MetaVoiceError } from '../errors.js';
 import { integerOf } from '../option-values.js';
 import { type ByteOptions, chunkBytes, resolveFormat } from './bytes.js';
-import { type AudioChunk, chunks, emptyTally, type SpeechPlan, type Tally } from './chunks.js';
+import {
+  type AudioChunk,
+  chunks,
+  emptyTally,
+  type SpeechHealth,
+  type SpeechPlan,
+  type Tally,
+} from './chunks.js';
 import { collect, type Speech } from './collect.js';
 import { nodeReadable } from './readable.js';
 import { webStream } from './web.js';
@@ -46,6 +53,11 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
   /** Hz */
   get sampleRate(): number {
     return this.#plan.sampleRate;
+  }
+
+  /** What overflowed in 16 bit so far and was done again in float32. */
+  get health(): SpeechHealth {
+    return { ...this.#tally.health };
   }
 
   /**

@@ -16,6 +16,13 @@ Napi::Object timings_to_js(Napi::Env env, const engine::Timings& timings) {
   return result;
 }
 
+Napi::Object health_to_js(Napi::Env env, const engine::Health& health) {
+  const Napi::Object result = Napi::Object::New(env);
+  result.Set("redoneSteps", static_cast<double>(health.redone_steps));
+  result.Set("redoneWindows", static_cast<double>(health.redone_windows));
+  return result;
+}
+
 Napi::Value end_reason_to_js(Napi::Env env, engine::EndReason reason) {
   switch (reason) {
     case engine::EndReason::end: return Napi::String::New(env, "end");
@@ -33,6 +40,7 @@ Napi::Object chunk_to_js(Napi::Env env, const engine::Chunk& chunk) {
   result.Set("firstFrame", static_cast<double>(chunk.first_frame));
   result.Set("endReason", end_reason_to_js(env, chunk.end_reason));
   result.Set("timings", timings_to_js(env, chunk.timings));
+  result.Set("health", health_to_js(env, chunk.health));
   return result;
 }
 

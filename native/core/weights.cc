@@ -29,6 +29,15 @@ bool fits(const std::vector<int64_t>& found, const std::vector<int64_t>& expecte
   return true;
 }
 
+// float16 ends at 65,504: beyond it weights would become infinite. What is not finite in the file is no matter of dtype.
+void require_within_half(const at::Tensor& half, const at::Tensor& stored, const std::string& file, const std::string& name) {
+  const auto finite = [](const at::Tensor& tensor) { return tensor.isfinite().all().item<bool>(); };
+  if (finite(half) || !finite(stored)) return;
+  throw Error("ERR_CHECKPOINT",
+              "tensor " + name + " of " + file + " holds numbers beyond float16 (|w| > 65504); use dtype bfloat16 or float32",
+              {{"file", file}, {"tensor", name}, {"expected", "|w| <= 65504"}});
+}
+
 }  // namespace
 
 Weights Weights::open(const std::string& path, Placement placement) {
@@ -72,7 +81,9 @@ at::Tensor Weights::tensor(const std::string& name, const std::vector<int64_t>& 
   if (shared_->used.insert(path).second) shared_->bytes += mapped.numel() * c10::elementSize(dtype);
   // Kernels rely on aligned elements; a file of ours is aligned to 64 bytes, a foreign one may not be.
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(stored.dtype) != 0) mapped = mapped.clone();
-  return mapped.to(placement_.device, dtype);
+  const at::Tensor placed = mapped.to(placement_.device, dtype);
+  if (dtype == at::kHalf && stored.dtype != at::kHalf) require_within_half(placed, mapped, file->path(), path);
+  return placed;
 }
 
 at::Tensor Weights::optional(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {

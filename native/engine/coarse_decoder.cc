@@ -20,38 +20,31 @@ int64_t drawable(const models::FirstStage& model, const CoarseRequest& request) 
 }  // namespace
 
 CoarseDecoder::CoarseDecoder(const models::FirstStage& model, const CoarseRequest& request)
-    : model_(model),
+    : config_(model.config()),
       request_(request),
-      rows_(request.guidance.rows()),
       budget_(drawable(model, request)),
-      cache_(model.make_cache(rows_, static_cast<int64_t>(request.text.size()) + budget_ - 1)),
-      conditioning_(model.conditioning(request.speaker, rows_)) {}
+      run_(model, request.speaker, request.guidance.rows(), static_cast<int64_t>(request.text.size()) + budget_ - 1) {}
 
-void CoarseDecoder::prefill() {
-  const at::Tensor prompt = at::tensor(request_.text, at::kLong);
-  take(model_.forward(model_.branches(prompt, rows_), conditioning_, cache_));
-}
+void CoarseDecoder::prefill() { take(run_.prompt(at::tensor(request_.text, at::kLong))); }
 
 void CoarseDecoder::step() {
   core::require(started() && !ended(), "an utterance that goes on");
-  const at::Tensor ids = at::full({rows_, 1}, last_id_, at::TensorOptions().dtype(at::kLong).device(conditioning_.device()));
-  take(model_.forward(ids, conditioning_, cache_));
+  take(run_.step(last_id_));
 }
 
 void CoarseDecoder::take(const at::Tensor& logits) {
-  const models::FirstStageConfig& config = model_.config();
-  const int64_t size = config.codebook_size, turn = steps_ % 2;
+  const int64_t size = config_.codebook_size, turn = steps_ % 2;
   const at::Tensor host = logits.to(at::kCPU).contiguous();
   std::vector<float> guided = ops::guide(host.data_ptr<float>(), host.size(1), request_.guidance);
   if (request_.constrain) {
-    if (turn == 0) ops::mask_all_but(guided, {{0, size}, {config.end_of_audio, config.end_of_audio + 1}});
+    if (turn == 0) ops::mask_all_but(guided, {{0, size}, {config_.end_of_audio, config_.end_of_audio + 1}});
     else ops::mask_all_but(guided, {{size, 2 * size}});
   }
   const double number = core::uniform(request_.random, core::Stream::first_stage, 0, static_cast<uint32_t>(steps_));
   last_id_ = ops::draw(ops::distribution(std::move(guided), request_.sampling), number);
   ++steps_;
   // Freely drawn ids may come out of turn or be text: each code goes to its own codebook, text is dropped.
-  if (last_id_ == config.end_of_audio) stopped_ = true;
+  if (last_id_ == config_.end_of_audio) stopped_ = true;
   else if (last_id_ < size) codebooks_[0].push_back(last_id_);
   else if (last_id_ < 2 * size) codebooks_[1].push_back(last_id_ - size);
 }

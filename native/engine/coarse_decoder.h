@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "core/random.h"
-#include "layers/kv_cache.h"
-#include "models/first_stage.h"
+#include "engine/first_stage_run.h"
 #include "ops/sampling.h"
 
 namespace metavoice::engine {
@@ -33,11 +32,13 @@ class CoarseDecoder {
   // One more id. Only while not ended.
   void step();
 
-  bool started() const { return cache_.length() > 0; }
+  bool started() const { return run_.positions() > 0; }
   // No more ids: the model said so (`stopped`), or the window or the asked length is full.
   bool ended() const { return stopped_ || steps_ >= budget_; }
   bool stopped() const { return stopped_; }
   int64_t steps() const { return steps_; }
+  // Steps that were done again in float32.
+  int64_t redone() const { return run_.redone(); }
 
   // Frames of which both codes are there.
   int64_t frames() const;
@@ -47,12 +48,10 @@ class CoarseDecoder {
  private:
   void take(const at::Tensor& logits);  // [rows, vocabulary]
 
-  const models::FirstStage& model_;
+  const models::FirstStageConfig& config_;
   CoarseRequest request_;
-  int64_t rows_;
   int64_t budget_;  // ids that may be drawn
-  layers::KvCache cache_;
-  at::Tensor conditioning_;  // [rows, 1, width]
+  FirstStageRun run_;
   int64_t last_id_ = -1;
   int64_t steps_ = 0;
   bool stopped_ = false;

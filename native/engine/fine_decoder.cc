@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "engine/health.h"
 #include "ops/sampling.h"
 
 namespace metavoice::engine {
@@ -26,24 +27,26 @@ int64_t FineDecoder::window_frames() const { return model_.window() - 1 - text_.
 
 int64_t FineDecoder::whole_frames() const { return model_.window() - text_.size(0); }
 
-at::Tensor FineDecoder::run(const at::Tensor& coarse, int64_t first, int64_t last) const {
+at::Tensor FineDecoder::run(const at::Tensor& coarse, int64_t first, int64_t last) {
   const int64_t seen = std::min(coarse.size(1), window_frames()), start = coarse.size(1) - seen;
   core::require(first >= start && last <= coarse.size(1) && first < last, "frames inside the window of the second stage");
-  const at::Tensor hidden = model_.forward(model_.input(text_, coarse.narrow(1, start, seen)), speaker_);
-  return draw(hidden, coarse.narrow(1, first, last - first), text_.size(0) + first - start, first);
+  return draw(coarse.narrow(1, start, seen), coarse.narrow(1, first, last - first), text_.size(0) + first - start, first);
 }
 
-at::Tensor FineDecoder::run_whole(const at::Tensor& coarse) const {
+at::Tensor FineDecoder::run_whole(const at::Tensor& coarse) {
   const int64_t frames = std::min(coarse.size(1), whole_frames());
-  const at::Tensor hidden = model_.forward(model_.input(text_, coarse), speaker_);
-  return draw(hidden, coarse.narrow(1, 0, frames), text_.size(0), 0);
+  return draw(coarse, coarse.narrow(1, 0, frames), text_.size(0), 0);
 }
 
 // Draws are keyed by codebook and frame, so they don't depend on which pass made them. Padding is never drawn: inside
 // the audio it would shift one codebook against the others.
-at::Tensor FineDecoder::draw(const at::Tensor& hidden, const at::Tensor& coarse, int64_t column, int64_t frame) const {
+at::Tensor FineDecoder::draw(const at::Tensor& seen, const at::Tensor& coarse, int64_t column, int64_t frame) {
   const int64_t frames = coarse.size(1), entries = model_.config().codebook_size;
-  const at::Tensor logits = model_.logits(hidden, column, frames).narrow(2, 0, entries).to(at::kCPU).contiguous();
+  const at::Tensor rows = model_.input(text_, seen);
+  const at::Tensor all = evaluate_finite(model_.dtype(), redone_, "second stage", [&](models::Precision precision) {
+    return model_.logits(model_.forward(rows, speaker_, precision), column, frames);
+  });
+  const at::Tensor logits = all.narrow(2, 0, entries).to(at::kCPU).contiguous();
   at::Tensor codes = at::empty({2 + model_.predicted(), frames}, at::kLong);
   codes.narrow(0, 0, 2).copy_(coarse);
   const float* values = logits.data_ptr<float>();

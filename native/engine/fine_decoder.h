@@ -23,17 +23,22 @@ class FineDecoder {
 
   // coarse [2, n] holds the frames up to the end of what may be seen; draws frames [first, last) of them.
   // Sees at most the last `window_frames()` frames. -> [codebooks, last - first] int64, coarse rows included.
-  at::Tensor run(const at::Tensor& coarse, int64_t first, int64_t last) const;
+  at::Tensor run(const at::Tensor& coarse, int64_t first, int64_t last);
   // One pass over the first `whole_frames()` frames. -> [codebooks, min(n, whole_frames())]
-  at::Tensor run_whole(const at::Tensor& coarse) const;
+  at::Tensor run_whole(const at::Tensor& coarse);
+
+  // Passes that were done again in float32.
+  int64_t redone() const { return redone_; }
 
  private:
-  at::Tensor draw(const at::Tensor& hidden, const at::Tensor& coarse, int64_t column, int64_t frame) const;
+  // One pass over `seen` [2, n]; draws the frames of `coarse`, which stand at `column` of the window and begin with `frame`.
+  at::Tensor draw(const at::Tensor& seen, const at::Tensor& coarse, int64_t column, int64_t frame);
 
   const models::SecondStage& model_;
   at::Tensor text_;  // [T] int64
   at::Tensor speaker_;
   core::RandomKey random_;
+  int64_t redone_ = 0;
 };
 
 }  // namespace metavoice::engine

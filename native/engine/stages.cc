@@ -3,6 +3,8 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "engine/first_stage_run.h"
+#include "engine/health.h"
 #include "ops/mel.h"
 #include "ops/resample.h"
 #include "ops/sampling.h"
@@ -19,26 +21,28 @@ at::Tensor on_host(const at::Tensor& tensor) { return tensor.to(at::kCPU).contig
 
 at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker) {
   const models::FirstStage& stage = model.first_stage();
+  const at::Tensor rows = stage.branches(ids, kGuidanceRows), conditioning = stage.conditioning(speaker, kGuidanceRows);
   layers::KvCache cache = stage.make_cache(kGuidanceRows, ids.size(0));
-  return on_host(stage.forward_all(stage.branches(ids, kGuidanceRows), stage.conditioning(speaker, kGuidanceRows), cache));
+  int64_t redone = 0;
+  return on_host(evaluate_finite(stage.dtype(), redone, "first stage", [&](models::Precision precision) {
+    cache.rewind(cache.length());
+    return stage.forward_all(rows, conditioning, cache, precision);
+  }));
 }
 
 std::vector<int32_t> first_stage_greedy(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker,
                                         float guidance, int64_t steps) {
   const models::FirstStage& stage = model.first_stage();
   const ops::Guidance settings{guidance, 1.0F};
-  const at::Tensor conditioning = stage.conditioning(speaker, kGuidanceRows);
   steps = std::min(steps, stage.window() - ids.size(0));
-  layers::KvCache cache = stage.make_cache(kGuidanceRows, ids.size(0) + steps);
-  at::Tensor next = stage.branches(ids, kGuidanceRows);
+  FirstStageRun run(stage, speaker, kGuidanceRows, ids.size(0) + steps);
   std::vector<int32_t> result;
   while (static_cast<int64_t>(result.size()) < steps) {
-    const at::Tensor logits = on_host(stage.forward(next, conditioning, cache));
+    const at::Tensor logits = on_host(result.empty() ? run.prompt(ids) : run.step(result.back()));
     const std::vector<float> guided = ops::guide(logits.data_ptr<float>(), logits.size(1), settings);
     const int64_t id = ops::arg_max(guided.data(), logits.size(1));
     result.push_back(static_cast<int32_t>(id));
     if (id == stage.config().end_of_audio) break;
-    next = at::full({kGuidanceRows, 1}, id, next.options());
   }
   return result;
 }
@@ -48,8 +52,11 @@ at::Tensor second_stage_logits(const SpeechModel& model, const at::Tensor& text,
   const models::SecondStage& stage = model.second_stage();
   const int64_t frames = codes.size(1);
   core::require(text.size(0) + frames <= stage.window(), "text and codes inside the window of the second stage");
-  const at::Tensor hidden = stage.forward(stage.input(text, codes), speaker);
-  return on_host(stage.logits(hidden, text.size(0), frames));
+  const at::Tensor rows = stage.input(text, codes);
+  int64_t redone = 0;
+  return on_host(evaluate_finite(stage.dtype(), redone, "second stage", [&](models::Precision precision) {
+    return stage.logits(stage.forward(rows, speaker, precision), text.size(0), frames);
+  }));
 }
 
 EmbeddedSpeaker embed_speaker(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {
@@ -59,13 +66,13 @@ EmbeddedSpeaker embed_speaker(const SpeechModel& model, const at::Tensor& sample
     throw core::Error("ERR_REFERENCE_AUDIO", "expected speech in the reference recording but found silence: 0 s of " +
                                                  std::to_string(static_cast<double>(samples.size(0)) / static_cast<double>(sample_rate)) + " s");
   const at::Tensor speech = narrow.narrow(0, start, end - start).contiguous();
-  return {on_host(model.speaker_encoder().embed(speech)), start, end, narrow.size(0)};
+  return {on_host(require_finite(model.speaker_encoder().embed(speech), "speaker encoder")), start, end, narrow.size(0)};
 }
 
 at::Tensor encode(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {
   core::require(samples.size(0) > 0, "samples to encode");
   const models::encodec::Encodec& codec = model.codec();
-  return on_host(codec.encode(ops::resample(samples, sample_rate, codec.sample_rate())));
+  return on_host(codec.encode(require_finite(ops::resample(samples, sample_rate, codec.sample_rate()), "recording")));
 }
 
 at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::vector<int64_t>& pieces) {

@@ -59,7 +59,7 @@ struct Utterance::Work {
   // What the second stage may see for a chunk that ends at `last`: never more, however much exists.
   at::Tensor visible(int64_t last) const { return coarse.codes(0, std::min(coarse.frames(), last + request.look_ahead)); }
 
-  at::Tensor whole_codes() const {
+  at::Tensor whole_codes() {
     const int64_t frames = coarse.frames();
     std::vector<at::Tensor> pieces = {fine.run_whole(coarse.codes(0, frames))};
     const int64_t length = std::max<int64_t>(1, chunk_end(request.chunk_ends.size()) - chunk_end(request.chunk_ends.size() - 1));
@@ -83,7 +83,7 @@ struct Utterance::Work {
     Chunk chunk;
     {
       const Stopwatch watch(timings.decoder);
-      const at::Tensor samples = model.codec().decode(codes, decoder).to(at::kCPU).contiguous();
+      const at::Tensor samples = require_finite(model.codec().decode(codes, decoder), "codec").to(at::kCPU).contiguous();
       chunk.samples.assign(samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
     }
     const at::Tensor short_codes = codes.contiguous();
@@ -93,6 +93,7 @@ struct Utterance::Work {
     if (coarse.ended() && last == frames) chunk.end_reason = coarse.stopped() ? EndReason::end : EndReason::limit;
     timings.steps = coarse.steps();
     chunk.timings = timings;
+    chunk.health = {coarse.redone(), fine.redone()};
     spoken = last;
     ++chunks;
     return chunk;

@@ -14,6 +14,7 @@
 
 #include "engine/coarse_decoder.h"
 #include "engine/fine_decoder.h"
+#include "engine/health.h"
 #include "engine/speech_model.h"
 
 namespace metavoice::engine {
@@ -44,6 +45,7 @@ struct Chunk {
   int64_t first_frame = 0;
   EndReason end_reason = EndReason::none;  // on the last chunk
   Timings timings;
+  Health health;  // so far
 };
 
 class Utterance {

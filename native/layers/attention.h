@@ -17,6 +17,8 @@ struct Attention {
     return {heads, Linear::load(weights.scope("qkv"), 3 * width, width), Linear::load(weights.scope("out"), width, width)};
   }
 
+  Attention in_float32() const { return {heads, qkv.in_float32(), out.in_float32()}; }
+
   // x [rows, positions, width]. Without a cache every position sees every other one.
   at::Tensor forward(const at::Tensor& x) const {
     const auto [queries, keys, values] = project(x);
@@ -29,7 +31,11 @@ struct Attention {
     const bool several = x.size(1) > 1;
     core::require(!several || cache.length() == 0, "a prompt that is the first thing in its cache");
     const auto [keys, values] = cache.append(layer, new_keys, new_values);
-    return merge(at::scaled_dot_product_attention(queries, keys, values, {}, 0.0, /*is_causal=*/several));
+    // A step that is done again in float32 meets a cache of 16 bit, and a widened cache steps of 16 bit.
+    const at::ScalarType wider = c10::promoteTypes(queries.scalar_type(), keys.scalar_type());
+    const at::Tensor attended =
+        at::scaled_dot_product_attention(queries.to(wider), keys.to(wider), values.to(wider), {}, 0.0, /*is_causal=*/several);
+    return merge(attended.to(queries.scalar_type()));
   }
 
  private:

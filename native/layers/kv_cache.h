@@ -15,20 +15,23 @@ class KvCache {
  public:
   // On the CPU, pages of the capacity that are never written are never resident.
   KvCache(int64_t layers, int64_t rows, int64_t heads, int64_t capacity, int64_t head_width, at::TensorOptions options)
-      : capacity_(capacity) {
-    for (int64_t i = 0; i < layers; ++i) {
-      keys_.push_back(at::empty({rows, heads, capacity, head_width}, options));
-      values_.push_back(at::empty({rows, heads, capacity, head_width}, options));
-    }
+      : shape_{rows, heads, capacity, head_width},
+        options_(options),
+        keys_(static_cast<size_t>(layers)),
+        values_(static_cast<size_t>(layers)) {
+    for (auto* side : {&keys_, &values_})
+      for (at::Tensor& tensor : *side) tensor = at::empty(shape_, options_);
   }
 
   int64_t length() const { return length_; }
-  int64_t capacity() const { return capacity_; }
+  int64_t capacity() const { return shape_[2]; }
+  at::ScalarType dtype() const { return options_.dtype().toScalarType(); }
 
   // keys, values [rows, heads, positions, head width] go behind what is there; the views of all of it come back.
   std::pair<at::Tensor, at::Tensor> append(int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
     const int64_t positions = keys.size(2);
-    core::require(length_ + positions <= capacity_, "a key-value cache with room for the positions");
+    core::require(length_ + positions <= capacity(), "a key-value cache with room for the positions");
+    if (keys.scalar_type() == at::kFloat && dtype() == at::kHalf && !(fits_half(keys) && fits_half(values))) widen();
     keys_[layer].narrow(2, length_, positions).copy_(keys);
     values_[layer].narrow(2, length_, positions).copy_(values);
     return {keys_[layer].narrow(2, 0, length_ + positions), values_[layer].narrow(2, 0, length_ + positions)};
@@ -37,11 +40,35 @@ class KvCache {
   // After the last layer has appended.
   void advance(int64_t positions) { length_ += positions; }
 
+  // Forgets the last positions, which are about to be computed again.
+  void rewind(int64_t positions) { length_ -= positions; }
+
+  // Forgets everything and goes on in float32. The old memory goes first.
+  void restart_in_float32() {
+    options_ = options_.dtype(at::kFloat);
+    length_ = 0;
+    for (auto* side : {&keys_, &values_})
+      for (at::Tensor& tensor : *side) {
+        tensor = at::Tensor();
+        tensor = at::empty(shape_, options_);
+      }
+  }
+
  private:
-  int64_t capacity_;
+  static bool fits_half(const at::Tensor& values) { return values.abs().max().item<float>() <= 65504.0F; }
+
+  // Numbers beyond float16 came: everything goes on in float32, layer by layer. Positions being appended stay, too.
+  void widen() {
+    options_ = options_.dtype(at::kFloat);
+    for (auto* side : {&keys_, &values_})
+      for (at::Tensor& tensor : *side) tensor = tensor.to(at::kFloat);
+  }
+
+  std::vector<int64_t> shape_;  // rows, heads, capacity, head width
+  at::TensorOptions options_;
   int64_t length_ = 0;
-  std::vector<at::Tensor> keys_;    // [rows, heads, capacity, head width]
-  std::vector<at::Tensor> values_;  // [rows, heads, capacity, head width]
+  std::vector<at::Tensor> keys_;    // per layer
+  std::vector<at::Tensor> values_;
 };
 
 }  // namespace metavoice::layers

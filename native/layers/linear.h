@@ -18,6 +18,9 @@ struct Linear {
     return {weights.tensor("weight", {out, in}, dtype), weights.optional("bias", {out}, dtype)};
   }
 
+  // The same numbers upcast; the copy goes when it is dropped.
+  Linear in_float32() const { return {weight.to(at::kFloat), bias.defined() ? bias.to(at::kFloat) : bias}; }
+
   at::Tensor forward(const at::Tensor& x) const { return at::linear(x, weight, bias); }
 };
 

@@ -37,23 +37,26 @@ at::Tensor FirstStage::conditioning(const at::Tensor& speaker, int64_t rows) con
   return result;
 }
 
-at::Tensor FirstStage::hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const {
+at::Tensor FirstStage::hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
+                              Precision precision) const {
   const int64_t positions = ids.size(1);
   core::require(cache.length() + positions <= network_.window(), "positions inside the window of the first stage");
   at::Tensor residual = at::embedding(network_.tokens[0], ids).to(at::kFloat);
   residual = residual + network_.positions.narrow(0, cache.length(), positions).to(at::kFloat) + conditioning;
-  for (size_t i = 0; i < network_.blocks.size(); ++i) network_.blocks[i].forward(residual, cache, static_cast<int64_t>(i));
+  network_.each_block(precision, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, cache, index); });
   cache.advance(positions);
   return residual;
 }
 
-at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const {
-  const at::Tensor last = hidden(ids, conditioning, cache).select(1, ids.size(1) - 1);
+at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
+                               Precision precision) const {
+  const at::Tensor last = hidden(ids, conditioning, cache, precision).select(1, ids.size(1) - 1);
   return at::linear(network_.norm.forward(last), network_.heads[0]);
 }
 
-at::Tensor FirstStage::forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const {
-  return at::linear(network_.norm.forward(hidden(ids, conditioning, cache)), network_.heads[0]);
+at::Tensor FirstStage::forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
+                                   Precision precision) const {
+  return at::linear(network_.norm.forward(hidden(ids, conditioning, cache, precision)), network_.heads[0]);
 }
 
 }  // namespace metavoice::models

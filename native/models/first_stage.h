@@ -25,6 +25,7 @@ class FirstStage {
   int64_t window() const { return network_.window(); }
   int64_t vocabulary() const { return network_.vocabulary(); }
   int64_t speaker_width() const { return network_.speaker_width(); }
+  at::ScalarType dtype() const { return network_.dtype(); }
 
   layers::KvCache make_cache(int64_t rows, int64_t capacity) const;
 
@@ -35,12 +36,14 @@ class FirstStage {
   at::Tensor conditioning(const at::Tensor& speaker, int64_t rows) const;
 
   // ids [rows, positions] behind the cache -> logits of the last position [rows, vocabulary] float32.
-  at::Tensor forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const;
+  at::Tensor forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
+                     Precision precision = Precision::own) const;
   // The same for every position: [rows, positions, vocabulary].
-  at::Tensor forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const;
+  at::Tensor forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
+                         Precision precision = Precision::own) const;
 
  private:
-  at::Tensor hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache) const;
+  at::Tensor hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache, Precision precision) const;
 
   FirstStageConfig config_;
   Transformer network_;

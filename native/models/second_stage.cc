@@ -30,12 +30,12 @@ at::Tensor SecondStage::input(const at::Tensor& text, const at::Tensor& codes) c
   return rows.to(network_.device());
 }
 
-at::Tensor SecondStage::forward(const at::Tensor& rows, const at::Tensor& speaker) const {
+at::Tensor SecondStage::forward(const at::Tensor& rows, const at::Tensor& speaker, Precision precision) const {
   at::Tensor residual = at::embedding(network_.tokens[0], rows.select(1, 0)).to(at::kFloat);
   residual = residual + at::embedding(network_.tokens[1], rows.select(1, 1)).to(at::kFloat);
   residual = residual + network_.positions.to(at::kFloat);
   if (network_.speaker.defined()) residual = residual + network_.project_speaker(speaker);
-  for (const auto& block : network_.blocks) block.forward(residual);
+  network_.each_block(precision, [&](const layers::TransformerBlock& block, int64_t) { block.forward(residual); });
   return network_.norm.forward(residual).squeeze(0);
 }
 

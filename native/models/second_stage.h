@@ -24,13 +24,14 @@ class SecondStage {
   // Ids of the first input row: codes, padding and text.
   int64_t vocabulary() const { return network_.vocabulary(0); }
   int64_t speaker_width() const { return network_.speaker_width(); }
+  at::ScalarType dtype() const { return network_.dtype(); }
   int64_t predicted() const { return static_cast<int64_t>(network_.heads.size()); }
 
   // text [T] and codes [2, frames] -> the two input rows [1, 2, window] int64: text ++ codes ++ padding, cut to the window.
   at::Tensor input(const at::Tensor& text, const at::Tensor& codes) const;
 
   // rows [1, 2, window], speaker [width or none] -> hidden states [window, width] float32, final norm included.
-  at::Tensor forward(const at::Tensor& rows, const at::Tensor& speaker) const;
+  at::Tensor forward(const at::Tensor& rows, const at::Tensor& speaker, Precision precision = Precision::own) const;
 
   // Logits of some columns of the hidden states: [predicted, columns, codebook size + 1] float32.
   at::Tensor logits(const at::Tensor& hidden, int64_t first, int64_t columns) const;

@@ -19,6 +19,10 @@ struct TransformerConfig {
   layers::Activation activation = layers::Activation::swiglu;
 };
 
+// What an evaluation computes in: the model's own dtype, or float32 with each block upcast when its turn comes, so that
+// one block at a time is held twice.
+enum class Precision { own, float32 };
+
 struct Transformer {
   std::vector<at::Tensor> tokens;  // one table per input row, [vocabulary, width]
   at::Tensor positions;            // [window, width]
@@ -30,6 +34,15 @@ struct Transformer {
 
   // As many tables, blocks and heads as the file names; without heads the first table is the output layer.
   static Transformer load(const core::Weights& weights, const TransformerConfig& config);
+
+  // run(block, index) for each block in order.
+  template <class Run>
+  void each_block(Precision precision, Run run) const {
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      if (precision == Precision::own) run(blocks[i], static_cast<int64_t>(i));
+      else run(blocks[i].in_float32(), static_cast<int64_t>(i));
+    }
+  }
 
   int64_t width() const { return positions.size(1); }
   int64_t window() const { return positions.size(0); }

@@ -8,6 +8,7 @@ import type { DevicePolicy } from '../../dist/device/policy.js';
 import type { LoadedModel } from '../../dist/load-model.js';
 import { create, type MetaVoice } from '../../dist/metavoice.js';
 import type { NativeModel } from '../../dist/native/contract.js';
+import type { Logger } from '../../dist/options.js';
 import { FakeModel } from './fake-native.js';
 
 const tokenizer = JSON.parse(
@@ -108,6 +109,7 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
 export function fakeMetaVoice(
   native: FakeModel = new FakeModel(),
   changes: Partial<Manifest> = {},
+  logger: Logger = {},
 ): { tts: MetaVoice; native: FakeModel } {
-  return { tts: create(fakeLoaded(native, changes), { maxSeconds: null }), native };
+  return { tts: create(fakeLoaded(native, changes), { maxSeconds: null, logger }), native };
 }

@@ -68,6 +68,7 @@ export class FakeUtterance implements NativeUtterance {
       frames,
       firstFrame: first,
       endReason: this.#done ? (total < this.#model.frames ? 'limit' : 'end') : null,
+      health: { redoneSteps: this.#model.redonePerChunk * this.#chunk, redoneWindows: 0 },
       timings: { prefill: 1, firstStage: 2, secondStage: 3, decoder: 4, steps: 2 * end },
     };
   }
@@ -81,6 +82,8 @@ export class FakeModel implements NativeModel {
   failAt: number | null = null;
   /** next() waits until it is cancelled. */
   stalls = false;
+  /** Steps that each chunk says were done again. */
+  redonePerChunk = 0;
   embeds = 0;
   disposals = 0;
   pace: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve));

@@ -169,6 +169,7 @@ describe('what the engine is asked', () => {
       signal: null,
       onProgress: null,
       site: {},
+      onRedone() {},
       requireOpen() {},
       speaker: async () => new Float32Array(4),
       start: (segment, speaker, maximumFrames) =>

@@ -107,6 +107,23 @@ describe('a speech stream', () => {
     expect(speech.timings.realTimeFactor).toBeCloseTo(speech.timings.total / 4000, 9);
   });
 
+  it('tells what was done again in float32, while it speaks and after, and warns of it once', async () => {
+    const native = new FakeModel();
+    native.redonePerChunk = 2;
+    const warn = vi.fn();
+    const { tts } = fakeMetaVoice(native, {}, { warn });
+    const stream = tts.stream('hello');
+    const seen: number[] = [];
+    for await (const _ of stream) seen.push(stream.health.redoneSteps);
+    expect(seen).toEqual([2, 4, 6, 8, 10].slice(0, seen.length));
+    const speech = await tts.synthesize('hello');
+    expect(speech.health).toEqual({ redoneSteps: 2 * seen.length, redoneWindows: 0 });
+    expect(warn).toHaveBeenCalledTimes(1);
+    expect(warn.mock.calls[0]![1]).toMatch(/overflowed .* done again in float32/);
+    native.redonePerChunk = 0;
+    expect((await tts.synthesize('hello')).health).toEqual({ redoneSteps: 0, redoneWindows: 0 });
+  });
+
   it('speaks one chunk in whole quality', async () => {
     const { tts, native } = fakeMetaVoice();
     const chunks = await all(tts.stream('hello', { quality: 'whole' }));

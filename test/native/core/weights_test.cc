@@ -2,6 +2,8 @@
 
 #include <doctest.h>
 
+#include <limits>
+
 #include "support/compare.h"
 #include "support/files.h"
 
@@ -120,5 +122,18 @@ TEST_SUITE("core/weights") {
     CHECK_FALSE(weights.optional("absent", {1}, at::kFloat).defined());
     CHECK_FALSE(weights.has("absent"));
     CHECK_NOTHROW(weights.require_all_used());
+  }
+
+  TEST_CASE("refuses a cast to float16 that makes numbers infinite, and leaves infinities of the file alone") {
+    const float infinity = std::numeric_limits<float>::infinity();
+    const auto load = [](float value, at::ScalarType dtype) {
+      const TemporaryFolder folder;
+      write_safetensors(folder.file("tensors"), {{"a", at::tensor({1.0F, value})}});
+      return core::Weights::open(folder.file("tensors"), {at::kCPU, dtype}).tensor("a", {2});
+    };
+    check_refused([&] { load(70000, at::kHalf); }, "ERR_CHECKPOINT", "beyond float16 (|w| > 65504); use dtype bfloat16 or float32");
+    CHECK_NOTHROW(load(65504, at::kHalf));
+    CHECK_NOTHROW(load(70000, at::kBFloat16));
+    CHECK_NOTHROW(load(infinity, at::kHalf));
   }
 }

@@ -2,9 +2,12 @@
 
 #include <doctest.h>
 
+#include <limits>
+
 #include "ops/sampling.h"
 #include "support/compare.h"
 #include "support/networks.h"
+#include "support/overflow.h"
 
 using namespace metavoice;
 using namespace metavoice::testing;
@@ -41,7 +44,7 @@ TEST_SUITE("engine/fine_decoder") {
 
   TEST_CASE("refuses frames that are not there, or fell out of the window") {
     const models::SecondStage stage = stage_of(small_second_stage(16));
-    const FineDecoder fine(stage, kText, speaker(), {});
+    FineDecoder fine(stage, kText, speaker(), {});
     REQUIRE(fine.window_frames() == 11);
     check_refused([&] { fine.run(coarse(20), 8, 20); }, "ERR_INTERNAL", "inside the window");
     check_refused([&] { fine.run(coarse(5), 0, 6); }, "ERR_INTERNAL", "inside the window");
@@ -81,7 +84,7 @@ TEST_SUITE("engine/fine_decoder") {
 
   TEST_CASE("a draw does not depend on which pass made it, where the logits don't") {
     const models::SecondStage stage = stage_of(deaf(20));
-    const FineDecoder fine(stage, kText, speaker(), {3, 0, 0});  // 15 frames fit
+    FineDecoder fine(stage, kText, speaker(), {3, 0, 0});  // 15 frames fit
     const at::Tensor all = coarse(40);
     std::vector<at::Tensor> pieces, other;
     for (int64_t first = 0; first < 40; first += 5) pieces.push_back(fine.run(all.narrow(1, 0, std::min<int64_t>(40, first + 9)), first, first + 5));
@@ -93,7 +96,7 @@ TEST_SUITE("engine/fine_decoder") {
   TEST_CASE("past the window it sees the last frames only, with the text before them") {
     const models::SecondStage stage = stage_of(small_second_stage(20));
     const core::RandomKey key{3, 0, 0};
-    const FineDecoder fine(stage, kText, speaker(), key);
+    FineDecoder fine(stage, kText, speaker(), key);
     const at::Tensor all = coarse(40);
     const at::Tensor found = fine.run(all, 30, 40);
     // What lies before the window has no part in it.
@@ -108,7 +111,7 @@ TEST_SUITE("engine/fine_decoder") {
 
   TEST_CASE("the whole form takes the reference's window, in which padding may fall off the end") {
     const models::SecondStage stage = stage_of(small_second_stage(20));
-    const FineDecoder fine(stage, kText, speaker(), {});
+    FineDecoder fine(stage, kText, speaker(), {});
     CHECK(fine.whole_frames() == 16);
     for (const int64_t frames : {1, 15, 16, 17, 30}) {
       CAPTURE(frames);
@@ -129,6 +132,29 @@ TEST_SUITE("engine/fine_decoder") {
     for (const core::RandomKey& key : {core::RandomKey{2, 0, 0}, {1, 1, 0}, {1, 0, 1}}) {
       const at::Tensor other = FineDecoder(stage, kText, {}, key).run(coarse(20), 0, 20);
       CHECK_FALSE(at::equal(other, codes));
+    }
+  }
+
+  TEST_CASE("a pass that overflows float16 draws what float32 draws, and is counted; a broken one is ERR_NUMERIC") {
+    for (const at::Device& device : devices()) {
+      const Tensors tensors = overflowing_inside(small_second_stage(96), 3e5);
+      const auto codes = [&](const Tensors& numbers, at::ScalarType dtype, int64_t& redone) {
+        const models::SecondStage stage(opened(numbers, {device, dtype}), small_second_config());
+        FineDecoder fine(stage, kText, speaker(), {3, 0, 0});
+        const at::Tensor found = at::cat({fine.run(coarse(20), 0, 10), fine.run(coarse(20), 10, 20)}, 1);
+        redone = fine.redone();
+        return found;
+      };
+      int64_t redone = 0, none = 0;
+      const at::Tensor narrow = codes(tensors, at::kHalf, redone), wide = codes(rounded_to_half(tensors), at::kFloat, none);
+      CHECK(redone == 2);
+      CHECK(none == 0);
+      check_equal(narrow, wide, "codes on " + device.str());
+
+      Tensors broken = small_second_stage(96);
+      broken["norm.weight"][1] = std::numeric_limits<float>::quiet_NaN();
+      for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16})
+        check_refused([&] { codes(broken, dtype, none); }, "ERR_NUMERIC", "expected finite numbers from the second stage");
     }
   }
 }

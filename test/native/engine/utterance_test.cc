@@ -2,7 +2,10 @@
 
 #include <doctest.h>
 
+#include <limits>
+
 #include "support/compare.h"
+#include "support/overflow.h"
 #include "support/speech.h"
 
 using namespace metavoice;
@@ -137,7 +140,7 @@ TEST_SUITE("engine/utterance") {
     engine::CoarseDecoder coarse(model->first_stage(), request.coarse);
     coarse.prefill();
     while (!coarse.ended()) coarse.step();
-    const engine::FineDecoder fine(model->second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random);
+    engine::FineDecoder fine(model->second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random);
     CHECK(coarse.frames() == 45);
     int64_t first = 0;
     for (const auto& chunk : spoken.chunks) {
@@ -176,7 +179,7 @@ TEST_SUITE("engine/utterance") {
       const at::Tensor codes = codes_of(spoken);
       REQUIRE(codes.sizes() == at::IntArrayRef({4, frames}));
       const at::Tensor coarse = codes.narrow(0, 0, 2).contiguous();
-      const engine::FineDecoder fine(model->second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random);
+      engine::FineDecoder fine(model->second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random);
       std::vector<at::Tensor> wanted = {fine.run_whole(coarse)};
       for (int64_t first = 20; first < frames; first += 10) {
         const int64_t last = std::min<int64_t>(first + 10, frames);
@@ -275,5 +278,43 @@ TEST_SUITE("engine/utterance") {
     // The end can be asked for again.
     CHECK(failing.take()->failure);
     CHECK_FALSE(utterance.take()->chunk.has_value());
+  }
+
+  TEST_CASE("an utterance that overflows float16 speaks, says what was done again, and does not trouble its neighbours") {
+    for (const at::Device& device : devices()) {
+      const auto healthy = endless(96, device, at::kHalf);
+      const auto sick = SmallModel(overflowing_inside(small_first_stage(256)), overflowing_inside(small_second_stage(96), 3e5), device, at::kHalf).load();
+      const Spoken spoken = speak(sick, small_request(7, 20));
+      CHECK_FALSE(spoken.failure);
+      REQUIRE(spoken.chunks.size() == 3);
+      int64_t steps = 0, windows = 0;
+      for (const auto& chunk : spoken.chunks) {
+        CHECK(chunk.health.redone_steps >= steps);
+        CHECK(chunk.health.redone_windows == ++windows);
+        steps = chunk.health.redone_steps;
+      }
+      CHECK(steps > 0);
+      CHECK(speak(healthy, small_request(7, 20)).chunks.back().health.redone_steps == 0);
+      CHECK(same_bytes(spoken, speak(sick, small_request(7, 20))));
+    }
+  }
+
+  TEST_CASE("numbers that are not finite in float32 either end the request with ERR_NUMERIC") {
+    Tensors first = small_first_stage(256), second = small_second_stage(96);
+    first["layers.0.feed_forward.down.weight"][0][0] = std::numeric_limits<float>::infinity();
+    check_refused_as(SmallModel(first, second).load(), small_request(), "ERR_NUMERIC", "first stage");
+    second["heads.0.weight"][0][0] = std::numeric_limits<float>::quiet_NaN();
+    check_refused_as(SmallModel(small_first_stage(256), second).load(), small_request(), "ERR_NUMERIC", "second stage");
+    UtteranceRequest request = small_request();
+    request.coarse.speaker = at::full({5}, std::numeric_limits<float>::quiet_NaN());
+    check_refused_as(endless(), request, "ERR_NUMERIC", "first stage");
+  }
+
+  TEST_CASE("a codec that overflows is ERR_NUMERIC: it is float32 already") {
+    SmallModel small(small_first_stage(256), small_second_stage(96));
+    Tensors codec = random_codec({}, 3);
+    codec["decoder.0.bias"].fill_(std::numeric_limits<float>::infinity());
+    write_safetensors(small.folder.file("codec"), codec);
+    check_refused_as(small.load(), small_request(), "ERR_NUMERIC", "codec");
   }
 }

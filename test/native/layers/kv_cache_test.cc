@@ -56,4 +56,45 @@ TEST_SUITE("layers/kv_cache") {
     const auto views = cache.append(0, block(1.00390625F, 1, at::kFloat), block(3, 1, at::kFloat));
     check_equal(views.first, block(1.0F, 1, at::kFloat), "rounded to even");
   }
+
+  TEST_CASE("forgets the last positions when they are computed again") {
+    layers::KvCache cache(1, 2, 3, 6, 4, at::kFloat);
+    cache.append(0, block(1, 3, at::kFloat), block(1, 3, at::kFloat));
+    cache.advance(3);
+    cache.append(0, block(2, 2, at::kFloat), block(2, 2, at::kFloat));
+    cache.advance(2);
+    cache.rewind(2);
+    CHECK(cache.length() == 3);
+    const auto [keys, values] = cache.append(0, block(5, 1, at::kFloat), block(5, 1, at::kFloat));
+    check_equal(keys, at::cat({block(1, 3, at::kFloat), block(5, 1, at::kFloat)}, 2), "keys");
+  }
+
+  TEST_CASE("a float16 cache widens for numbers beyond it, and loses nothing") {
+    for (const at::Device& device : devices()) {
+      const at::TensorOptions half = at::TensorOptions().device(device).dtype(at::kHalf), wide = half.dtype(at::kFloat);
+      layers::KvCache cache(2, 2, 3, 6, 4, half);
+      for (const int64_t layer : {0, 1}) cache.append(layer, block(1, 2, half), block(2, 2, half));
+      cache.advance(2);
+      cache.append(0, block(3, 1, wide), block(65504, 1, wide));
+      CHECK((cache.dtype() == at::kHalf));
+      const auto [keys, values] = cache.append(1, block(-70000, 1, wide), block(4, 1, wide));
+      CHECK((cache.dtype() == at::kFloat));
+      check_equal(keys, at::cat({block(1, 2, wide), block(-70000, 1, wide)}, 2), "keys");
+      check_equal(values, at::cat({block(2, 2, wide), block(4, 1, wide)}, 2), "values");
+      cache.advance(1);
+      // The layer that had appended before still has its position.
+      check_equal(cache.append(0, block(0, 1, half), block(0, 1, half)).second,
+                  at::cat({block(2, 2, wide), block(65504, 1, wide), block(0, 1, wide)}, 2), "the layer before");
+    }
+  }
+
+  TEST_CASE("begins anew in float32") {
+    layers::KvCache cache(1, 2, 3, 6, 4, at::kBFloat16);
+    cache.append(0, block(1, 3, at::kBFloat16), block(1, 3, at::kBFloat16));
+    cache.advance(3);
+    cache.restart_in_float32();
+    CHECK(cache.length() == 0);
+    CHECK((cache.dtype() == at::kFloat));
+    check_equal(cache.append(0, block(7, 6, at::kFloat), block(7, 6, at::kFloat)).first, block(7, 6, at::kFloat), "keys");
+  }
 }
