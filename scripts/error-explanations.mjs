@@ -107,16 +107,19 @@ export const explanations = {
   ERR_CUDA_UNAVAILABLE: {
     causes: [
       "device `'cuda'` or `'cuda:N'` where no NVIDIA driver answers, or the driver shows no such device.",
-      'A libtorch without CUDA, or of a CUDA that the driver is too old for.',
+      'A driver that does not start: after an update without a reboot, in a container without `compute`, with a stub in the way.',
+      'A libtorch without CUDA, of a CUDA that the driver is too old for, or without code for the GPU.',
       'A GPU below compute capability 7.0.',
     ],
-    mend: "Fetch a CUDA build with `npx metavoice setup --cuda`, update the driver, or use device 'auto' or 'cpu'. An explicit device is never replaced by another.",
+    mend: "Fetch a CUDA build with `npx metavoice setup --cuda`, update the driver, or use device 'auto' or 'cpu'. An explicit device is never replaced by another. [Devices](devices.md) has what mends each message.",
     where: '`lib/device`, while loading',
     details: {
       device: 'the device that was asked for',
       devices: 'the GPUs that the driver shows',
+      driver: 'the version of the driver; null where it is not told',
       driverCuda: 'the highest CUDA version that the driver serves; null without a driver',
-      cuda: 'both, where no build of libtorch could be chosen',
+      failure: "the driver's error, `{ code, name }`, when it does not start",
+      cuda: 'all that the driver tells, where no build of libtorch could be chosen',
     },
   },
   ERR_DTYPE_UNSUPPORTED: {

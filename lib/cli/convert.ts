@@ -54,7 +54,7 @@ function chooseDtype(asked: string | undefined): Dtype {
   if (dtype !== 'auto') return dtype;
   const door = loadDoor();
   const facts = { cpu: door.cpuFacts(), cuda: door.cudaFacts(), libtorch: null };
-  return resolveDevicePolicy(facts, { device: 'auto', dtype: 'auto' }).dtype;
+  return resolveDevicePolicy(facts, { device: 'auto', dtype: 'auto', quantization: 'none' }).dtype;
 }
 
 function partsOf({ firstStage, secondStage, speakerEncoder, codec }: Manifest) {

@@ -5,15 +5,31 @@
 
 import { MetaVoiceError } from '../errors.js';
 import type { CpuFacts, CudaDeviceFacts, CudaFacts, Dtype } from '../native/contract.js';
-import type { DeviceOption } from '../options.js';
+import type { DeviceOption, Quantization } from '../options.js';
+import {
+  adviseBuild,
+  capabilityOf,
+  compilesPtx,
+  cudaOf,
+  describeGpu,
+  hasCodeFor,
+  isCapable,
+  needsCapability,
+  refuseCuda,
+  refuseDriver,
+} from '../runtime/cuda-builds.js';
+import { explainNoDevices } from '../runtime/driver.js';
 
 /** What is known of the libtorch that would compute. */
 export interface LibtorchFacts {
+  /** Local part included, which names the CUDA it is built for: `2.13.0+cu126`. */
   version: string;
   /** A CUDA build. */
   cuda: boolean;
-  /** libtorch itself sees CUDA devices; false with a CUDA build means the driver is too old for it. */
+  /** libtorch itself sees CUDA devices. */
   available: boolean;
+  /** Why its CUDA libraries are not open; absent where they are, or where nobody knows. */
+  refusal?: string | undefined;
   /** What it has code for: `sm_75`, `sm_90a`, `compute_120`… Empty when unknown. */
   architectures: string[];
 }
@@ -21,13 +37,14 @@ export interface LibtorchFacts {
 export interface DeviceFacts {
   cpu: CpuFacts;
   cuda: CudaFacts | null;
-  /** Null before libtorch is loaded: then devices are judged by their capability alone. */
+  /** Null before libtorch is loaded: then devices are judged by capability and driver alone. */
   libtorch: LibtorchFacts | null;
 }
 
 export interface DeviceRequest {
   device: DeviceOption;
   dtype: 'auto' | Dtype;
+  quantization: Quantization;
 }
 
 export interface DevicePolicy {
@@ -48,7 +65,8 @@ export interface DevicePolicy {
   };
   /** The dtype of the language models. */
   readonly dtype: Dtype;
-  readonly quantization: 'none';
+  /** The weights of the first stage. */
+  readonly quantization: Quantization;
   /** Why, in words. */
   readonly reason: string;
   /** There is a GPU, `auto` was asked for, and it is not used. */
@@ -56,41 +74,47 @@ export interface DevicePolicy {
 }
 
 /**
- * Decides device and dtype.
+ * Decides device, dtype and quantisation.
  *
  * @throws MetaVoiceError ERR_CUDA_UNAVAILABLE, ERR_DTYPE_UNSUPPORTED when an explicit request cannot be met; the
  * message names the device, its capability and what would work.
  */
 export function resolveDevicePolicy(facts: DeviceFacts, request: DeviceRequest): DevicePolicy {
-  if (request.device === 'cpu') return onCpu(facts.cpu, request.dtype, '');
-  if (request.device !== 'auto') return onCuda(requireDevice(facts, request), request.dtype);
-
-  const devices = facts.cuda?.devices ?? [];
-  const usable = devices.filter((device) => whyUnusable(device, facts) === null);
-  if (usable.length > 0) return onCuda(choose(usable, request.dtype), request.dtype);
-  const reasons = devices.map((device) => `${describe(device)} is not used: ${whyUnusable(device, facts)}`);
-  return onCpu(facts.cpu, request.dtype, reasons.join('; '));
+  const { device, dtype } = request;
+  if (device === 'cpu') return onCpu(facts.cpu, request, []);
+  if (device === 'auto' || device === 'cuda') {
+    const { chosen, reasons } = choose(facts, dtype);
+    if (chosen) return onCuda(chosen, facts, request, reasons);
+    if (device === 'cuda') throw noUsableDevice(facts, request);
+    return onCpu(facts.cpu, request, reasons);
+  }
+  const named = gpusOf(facts).find((gpu) => `cuda:${gpu.index}` === device);
+  if (!named || whyUnusable(named, facts) !== null) throw noUsableDevice(facts, request);
+  return onCuda(named, facts, request, []);
 }
 
 /** Why this GPU can't be used at all, with what would help; null when it can. */
-export function whyUnusable(device: CudaDeviceFacts, { cuda, libtorch }: DeviceFacts): string | null {
-  const capability = capabilityOf(device);
-  if (capability < 70) return 'compute capability 7.0 or higher is needed';
+export function whyUnusable(gpu: CudaDeviceFacts, { cuda, libtorch }: DeviceFacts): string | null {
+  if (!isCapable(gpu)) return needsCapability;
+  const driver = cuda && refuseDriver(cuda);
+  if (driver) return driver;
   if (!libtorch) return null;
-  if (!libtorch.cuda)
-    return `libtorch ${libtorch.version} is a CPU build; \`npx metavoice setup --cuda\` gets a CUDA build`;
-  if (!libtorch.available)
-    return `libtorch ${libtorch.version} does not work with this driver, which serves CUDA up to ${cuda?.driverCuda ?? 'an unknown version'}; update the driver, or let \`npx metavoice setup --cuda\` get the build that fits`;
-  if (libtorch.architectures.length > 0 && !libtorch.architectures.some((name) => runsOn(name, capability)))
-    return `libtorch ${libtorch.version} has no code for it (only ${libtorch.architectures.join(', ')}); \`npx metavoice setup --cuda\` gets the build that fits`;
+  const { version, architectures } = libtorch;
+  if (!libtorch.cuda) return `libtorch ${version} is a CPU build; ${adviseBuild(gpu, cuda)}`;
+  if (!libtorch.available) {
+    const why = libtorch.refusal ?? refuseCuda(version, cuda) ?? 'it sees no GPU';
+    return `libtorch ${version} has no CUDA here: ${why}; ${adviseBuild(gpu, cuda)}`;
+  }
+  const ptx = compilesPtx(cuda, cudaOf(version));
+  if (architectures.length > 0 && !hasCodeFor(architectures, capabilityOf(gpu), ptx))
+    return `libtorch ${version} has no code for it (only ${architectures.join(', ')}); ${adviseBuild(gpu, cuda)}`;
   return null;
 }
 
 /** The dtypes that this GPU computes natively, best first. libtorch's own answer counts emulation, so it is not asked. */
-export function dtypesOf(device: CudaDeviceFacts): Dtype[] {
-  const capability = capabilityOf(device);
-  if (capability < 70) return [];
-  return capability < 80 ? ['float16', 'float32'] : ['bfloat16', 'float16', 'float32'];
+export function dtypesOf(gpu: CudaDeviceFacts): Dtype[] {
+  if (!isCapable(gpu)) return [];
+  return capabilityOf(gpu) < 80 ? ['float16', 'float32'] : ['bfloat16', 'float16', 'float32'];
 }
 
 /** The dtype `auto` takes on the CPU, and why. */
@@ -98,145 +122,153 @@ export function cpuDtype(cpu: CpuFacts): { dtype: Dtype; reason: string } {
   const names = { amx_bf16: 'AMX', avx512_bf16: 'AVX512-BF16', bf16: 'Arm BF16' };
   for (const [feature, name] of Object.entries(names))
     if (cpu.features.includes(feature))
-      return { dtype: 'bfloat16', reason: `this CPU computes bfloat16 natively (${name})` };
-  return { dtype: 'float32', reason: 'this CPU has no native bfloat16' };
+      return { dtype: 'bfloat16', reason: `cpu (${cpu.name}) computes bfloat16 natively, with ${name}` };
+  return { dtype: 'float32', reason: `cpu (${cpu.name}) has no native bfloat16` };
 }
 
 /** The dtype `auto` takes on a usable GPU, and why. */
-export function cudaDtype(device: CudaDeviceFacts): { dtype: Dtype; reason: string } {
-  const has = `compute capability ${device.computeCapability}`;
-  return capabilityOf(device) < 80
-    ? { dtype: 'float16', reason: `${has} has no native bfloat16, but float16` }
-    : { dtype: 'bfloat16', reason: `${has} computes bfloat16 natively` };
+export function cudaDtype(gpu: CudaDeviceFacts): { dtype: Dtype; reason: string } {
+  return capabilityOf(gpu) < 80
+    ? { dtype: 'float16', reason: `${describeGpu(gpu)} has no native bfloat16, but float16` }
+    : { dtype: 'bfloat16', reason: `${describeGpu(gpu)} computes bfloat16 natively` };
 }
 
-function onCpu(cpu: CpuFacts, asked: 'auto' | Dtype, whyNoGpu: string): DevicePolicy {
+/** Why the GPUs that are there, or should be, are not used; empty where there are none. */
+export function whyNoGpu(facts: DeviceFacts): string[] {
+  const gpus = gpusOf(facts);
+  if (gpus.length > 0)
+    return gpus.flatMap((gpu) => {
+      const why = whyUnusable(gpu, facts);
+      return why ? [`${describeGpu(gpu)} is not used: ${why}`] : [];
+    });
+  const { found, help, mishap } = explainNoDevices(facts.cuda);
+  return mishap ? [`no GPU is used: ${found}; ${help}`] : [];
+}
+
+/** In the order of their numbers, whatever order they come in. */
+const gpusOf = ({ cuda }: DeviceFacts): CudaDeviceFacts[] =>
+  [...(cuda?.devices ?? [])].sort((a, b) => a.index - b.index);
+
+/**
+ * The GPU with the most free memory among those that compute the dtype, or else among the usable ones; where free
+ * memory is unknown, all of it counts. The reasons say what else was weighed.
+ */
+function choose(
+  facts: DeviceFacts,
+  dtype: 'auto' | Dtype,
+): { chosen: CudaDeviceFacts | undefined; reasons: string[] } {
+  const usable = gpusOf(facts).filter((gpu) => whyUnusable(gpu, facts) === null);
+  const fitting = usable.filter((gpu) => dtype === 'auto' || dtypesOf(gpu).includes(dtype));
+  const free = (gpu: CudaDeviceFacts) => gpu.freeMemory ?? gpu.totalMemory;
+  const candidates = fitting.length > 0 ? fitting : usable;
+  const [chosen] = [...candidates].sort((a, b) => free(b) - free(a));
+  const most = `it has the most free memory of ${candidates.length} GPUs that could be used`;
+  return { chosen, reasons: [...(candidates.length > 1 ? [most] : []), ...whyNoGpu(facts)] };
+}
+
+function onCpu(cpu: CpuFacts, request: DeviceRequest, whyNoGpu: string[]): DevicePolicy {
   const own = cpuDtype(cpu);
-  const slow = {
-    float32: '',
-    bfloat16: own.dtype === 'bfloat16' ? '' : ', which this CPU emulates: expect it to be slow',
-    float16: ', which CPUs emulate: expect it to be slow',
-  };
-  const why = asked === 'auto' ? own.reason : `dtype ${asked} was asked for${slow[asked]}`;
-  const dtype = asked === 'auto' ? own.dtype : asked;
-  const reason = whyNoGpu ? `${why}; ${whyNoGpu}` : why;
-  return decision('cpu', cpu.name, null, dtype, reason, whyNoGpu !== '');
-}
-
-function onCuda(device: CudaDeviceFacts, asked: 'auto' | Dtype): DevicePolicy {
-  const works = dtypesOf(device);
-  if (asked !== 'auto' && !works.includes(asked)) {
-    throw new MetaVoiceError(
-      'ERR_DTYPE_UNSUPPORTED',
-      `expected a dtype that ${describe(device)} computes natively (${works.join(' or ')}) but '${asked}' was asked for; use dtype '${works[0]}' or 'auto', or device 'cpu'`,
-      {
-        details: {
-          device: `cuda:${device.index}`,
-          name: device.name,
-          computeCapability: device.computeCapability,
-          dtypes: works,
-        },
-      },
-    );
-  }
-  const own = cudaDtype(device);
-  const [dtype, reason] =
-    asked === 'auto' ? [own.dtype, own.reason] : ([asked, `dtype ${asked} was asked for`] as const);
-  return decision(`cuda:${device.index}`, device.name, device.computeCapability, dtype, reason, false);
-}
-
-function decision(
-  device: DevicePolicy['device'],
-  name: string,
-  computeCapability: string | null,
-  dtype: Dtype,
-  reason: string,
-  fellBack: boolean,
-): DevicePolicy {
+  const asked = request.dtype === 'auto' ? own.dtype : request.dtype;
+  const slow = asked === 'float16' || (asked === 'bfloat16' && own.dtype !== 'bfloat16');
+  const emulated = slow ? ', which emulates it: expect it to be slow' : '';
+  const why =
+    request.dtype === 'auto' ? own.reason : `dtype ${asked} was asked for on cpu (${cpu.name})${emulated}`;
   return {
-    device,
-    name,
-    computeCapability,
-    dtype,
-    // In 16 bits an EnCodec decoder hisses, so all but the language models and the diffusion stay in float32.
-    dtypes: {
-      firstStage: dtype,
-      secondStage: dtype,
-      diffusion: dtype,
-      speakerEncoder: 'float32',
-      codec: 'float32',
-      enhancer: 'float32',
-    },
-    quantization: 'none',
-    reason,
-    fellBack,
+    device: 'cpu',
+    name: cpu.name,
+    computeCapability: null,
+    ...numbers(asked, request),
+    reason: [why, ...quantizationWords(request, cpu), ...whyNoGpu].join('; '),
+    fellBack: whyNoGpu.length > 0,
   };
 }
 
-/** The GPU of an explicit `cuda` or `cuda:N`. */
-function requireDevice(facts: DeviceFacts, { device: asked, dtype }: DeviceRequest): CudaDeviceFacts {
-  const refuse = (found: string, help: string) =>
-    new MetaVoiceError(
-      'ERR_CUDA_UNAVAILABLE',
-      `expected a usable GPU for device '${asked}' but ${found}; ${help}`,
-      {
-        details: {
-          device: asked,
-          devices: facts.cuda?.devices ?? [],
-          driverCuda: facts.cuda?.driverCuda ?? null,
-        },
-      },
-    );
-  const help = "use device 'cpu' or 'auto'";
-  if (!facts.cuda)
-    throw refuse(
-      'no NVIDIA driver answers on this machine',
-      `install one (\`nvidia-smi\` shows it), or ${help}`,
-    );
-  const { devices } = facts.cuda;
-  if (devices.length === 0)
-    throw refuse('the NVIDIA driver shows none', `check CUDA_VISIBLE_DEVICES, or ${help}`);
-  if (asked === 'cuda') {
-    const usable = devices.filter((device) => whyUnusable(device, facts) === null);
-    if (usable.length > 0) return choose(usable, dtype);
-    throw refuse(
-      devices.map((device) => `${describe(device)}: ${whyUnusable(device, facts)}`).join('; '),
-      help,
-    );
-  }
-  const found = devices.find((device) => `cuda:${device.index}` === asked);
-  if (!found)
-    throw refuse(`there are only ${devices.map(describe).join(', ')}`, `name one of these, or ${help}`);
-  const why = whyUnusable(found, facts);
-  if (why) throw refuse(`${describe(found)} cannot be used: ${why}`, help);
-  return found;
+function onCuda(
+  gpu: CudaDeviceFacts,
+  facts: DeviceFacts,
+  request: DeviceRequest,
+  reasons: string[],
+): DevicePolicy {
+  const own = cudaDtype(gpu);
+  const asked = request.dtype === 'auto' ? own.dtype : request.dtype;
+  if (!dtypesOf(gpu).includes(asked)) throw dtypeUnsupported(gpu, facts, asked);
+  const why =
+    request.dtype === 'auto'
+      ? own.reason
+      : `dtype ${asked} was asked for, which ${describeGpu(gpu)} computes natively`;
+  return {
+    device: `cuda:${gpu.index}`,
+    name: gpu.name,
+    computeCapability: gpu.computeCapability,
+    ...numbers(asked, request),
+    reason: [why, ...quantizationWords(request, null), ...reasons].join('; '),
+    fellBack: false,
+  };
 }
 
-/** The GPU with the most free memory among those that compute the dtype; where free memory is unknown, all of it counts. */
-function choose(usable: CudaDeviceFacts[], dtype: 'auto' | Dtype): CudaDeviceFacts {
-  const fitting = dtype === 'auto' ? usable : usable.filter((device) => dtypesOf(device).includes(dtype));
-  const free = (device: CudaDeviceFacts) => device.freeMemory ?? device.totalMemory;
-  return (fitting.length > 0 ? fitting : usable).reduce((best, device) =>
-    free(device) > free(best) ? device : best,
+function numbers(dtype: Dtype, { quantization }: DeviceRequest) {
+  // In 16 bits an EnCodec decoder hisses, so all but the language models and the diffusion stay in float32.
+  const exact = { speakerEncoder: 'float32', codec: 'float32', enhancer: 'float32' } as const;
+  return {
+    dtype,
+    dtypes: { firstStage: dtype, secondStage: dtype, diffusion: dtype, ...exact },
+    quantization,
+  };
+}
+
+/** Every device holds quantised weights; without integer dot products they save memory, but no time. */
+function quantizationWords({ quantization }: DeviceRequest, cpu: CpuFacts | null): string[] {
+  if (quantization === 'none') return [];
+  const dots = ['avx512_vnni', 'avx_vnni', 'amx_int8', 'dotprod', 'i8mm'];
+  const slow = cpu && !dots.some((feature) => cpu.features.includes(feature));
+  const words = slow ? ', on a CPU without integer dot products: smaller, but hardly faster' : '';
+  return [`weights of the first stage in ${quantization} were asked for${words}`];
+}
+
+function dtypeUnsupported(gpu: CudaDeviceFacts, facts: DeviceFacts, asked: Dtype): MetaVoiceError {
+  const works = dtypesOf(gpu);
+  const others = gpusOf(facts).filter(
+    (other) => whyUnusable(other, facts) === null && dtypesOf(other).includes(asked),
+  );
+  const elsewhere = [...others.map(({ index }) => `'cuda:${index}'`), "'cpu'"].join(' or ');
+  return new MetaVoiceError(
+    'ERR_DTYPE_UNSUPPORTED',
+    `expected a dtype that ${describeGpu(gpu)} computes natively (${works.join(' or ')}) but '${asked}' was asked for; use dtype '${works[0]}' or 'auto', or device ${elsewhere}`,
+    {
+      details: {
+        device: `cuda:${gpu.index}`,
+        name: gpu.name,
+        computeCapability: gpu.computeCapability,
+        dtypes: works,
+      },
+    },
   );
 }
 
-const describe = (device: CudaDeviceFacts): string =>
-  `cuda:${device.index} (${device.name}, compute capability ${device.computeCapability})`;
-
-/** `7.5` → 75, `12.0` → 120. */
-function capabilityOf({ computeCapability }: CudaDeviceFacts): number {
-  const [major = 0, minor = 0] = computeCapability.split('.').map(Number);
-  return major * 10 + minor;
+/** An explicit `cuda` or `cuda:N` that can't be had: what was found, and what works. */
+function noUsableDevice(facts: DeviceFacts, { device, dtype }: DeviceRequest): MetaVoiceError {
+  const gpus = gpusOf(facts);
+  const { driver = null, driverCuda = null, failure = null } = facts.cuda ?? {};
+  return new MetaVoiceError(
+    'ERR_CUDA_UNAVAILABLE',
+    `expected a usable GPU for device '${device}' but ${whatIsFound(facts, gpus, device)}; use device ${whatWorks(facts, gpus, dtype)}`,
+    { details: { device, devices: gpus, driver, driverCuda, failure } },
+  );
 }
 
-/** Whether code of this name runs: machine code within its major version upwards, PTX on everything later. */
-function runsOn(architecture: string, capability: number): boolean {
-  const match = /^(sm|compute)_(\d+)([af]?)$/.exec(architecture);
-  if (!match) return false;
-  const [, kind, digits, suffix] = match;
-  const built = Number(digits);
-  if (suffix === 'a') return built === capability;
-  if (kind === 'compute' && suffix === '') return built <= capability;
-  return Math.floor(built / 10) === Math.floor(capability / 10) && built <= capability;
+function whatIsFound(facts: DeviceFacts, gpus: CudaDeviceFacts[], device: DeviceOption): string {
+  if (gpus.length === 0) {
+    const { found, help } = explainNoDevices(facts.cuda);
+    return `${found}; ${help}`;
+  }
+  const asked = gpus.filter(({ index }) => device === 'cuda' || device === `cuda:${index}`);
+  if (asked.length === 0) return `there is only ${gpus.map(describeGpu).join(', ')}`;
+  return asked.map((gpu) => `${describeGpu(gpu)} cannot be used: ${whyUnusable(gpu, facts)}`).join('; ');
+}
+
+function whatWorks(facts: DeviceFacts, gpus: CudaDeviceFacts[], dtype: 'auto' | Dtype): string {
+  const usable = gpus.filter((gpu) => whyUnusable(gpu, facts) === null);
+  const fitting = usable.filter((gpu) => dtype === 'auto' || dtypesOf(gpu).includes(dtype));
+  const auto = usable.length === 0 || fitting.length > 0 ? ["'auto'"] : [];
+  return [...fitting.map(({ index }) => `'cuda:${index}'`), "'cpu'", ...auto].join(' or ');
 }

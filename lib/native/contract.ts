@@ -13,16 +13,21 @@ export type Dtype = 'float32' | 'float16' | 'bfloat16';
 export interface CpuFacts {
   /** Brand string of the processor, e.g. `AMD EPYC 9B45`. */
   name: string;
-  /** Logical cores this process may use. */
+  /** Logical cores this process may use, by affinity and control group. */
   cores: number;
-  /** Total and available memory in bytes. */
+  /** The same, with the threads of one core counted once. */
+  physicalCores: number;
+  /** Total and available memory in bytes, within the limit of the control group. */
   totalMemory: number;
   freeMemory: number;
+  /** What a container or a service manager sets: processors (2.5) and bytes; null where nothing does. */
+  limits: { cpus: number | null; memory: number | null };
   /** Lower-case names: `avx2`, `avx512f`, `avx512_bf16`, `avx512_vnni`, `amx_bf16`, `bf16` (Arm)… */
   features: string[];
 }
 
 export interface CudaDeviceFacts {
+  /** As CUDA counts in this process: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are applied. */
   index: number;
   name: string;
   /** Compute capability, e.g. `7.5`. */
@@ -30,12 +35,25 @@ export interface CudaDeviceFacts {
   totalMemory: number;
   /** Bytes free now, or null where asking would make a context. */
   freeMemory: number | null;
+  multiprocessors: number;
+  /** A slice of a GPU (MIG); memory and multiprocessors are the slice's. */
+  mig: boolean;
+  /** Its memory is the machine's (Jetson, GB10). */
+  integrated: boolean;
 }
 
 export interface CudaFacts {
-  /** Highest CUDA version the driver serves, e.g. `12.4`. */
-  driverCuda: string;
+  /** Version of the driver, e.g. `550.54.15`; null without NVML. */
+  driver: string | null;
+  /** Highest CUDA version the driver serves, e.g. `12.4`; null without a libcuda that answers. */
+  driverCuda: string | null;
+  /** What the driver answered instead of starting, e.g. 803, `CUDA_ERROR_SYSTEM_DRIVER_MISMATCH`; null when it started. */
+  failure: { code: number; name: string } | null;
+  /** CUDA_VISIBLE_DEVICES, or null where it is not set. */
+  visibleDevices: string | null;
   devices: CudaDeviceFacts[];
+  /** The GPUs that NVML lists, whether CUDA offers them to this process or not; `mig`: only slices of it compute. */
+  listed: { name: string; mig: boolean }[];
 }
 
 /** One tensor (or a run of numbers) to be cast from one file into another. */
@@ -72,7 +90,7 @@ export interface Door {
   /** Version of libtorch the engine was built against, without the local part: `2.13.0`. */
   readonly libtorchVersion: string;
   cpuFacts(): CpuFacts;
-  /** Null when there is no NVIDIA driver. Makes no context. */
+  /** Null when there is no NVIDIA driver, neither libcuda nor NVML. Makes no context. */
   cudaFacts(): CudaFacts | null;
   /** Casts tensors from file to file on a thread of its own, in small buffers. `onProgress` gets bytes written so far. */
   copyTensors(job: CopyJob, onProgress?: (bytes: number) => void): RunningCopy;

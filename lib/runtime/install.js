@@ -27,32 +27,6 @@ const roomWanted = { cpu: 2e9, cuda: 9e9 };
  */
 
 /**
- * The CUDA build that serves every given device: CUDA 13 where driver and capabilities allow it, else CUDA 12.6.
- *
- * @param {{ driverCuda: string, devices: { name: string, computeCapability: string }[] } | null} facts
- * @returns {{ variant: string, reason: string } | { variant: null, reason: string }}
- */
-export function chooseCudaVariant(facts) {
-  if (facts === null) return { variant: null, reason: 'there is no NVIDIA driver' };
-  const capabilities = facts.devices.map((device) => Number(device.computeCapability));
-  if (capabilities.length === 0) return { variant: null, reason: 'the NVIDIA driver shows no device' };
-  const driver = Number.parseInt(facts.driverCuda, 10);
-  const [lowest, highest] = [Math.min(...capabilities), Math.max(...capabilities)];
-  const words = `driver for CUDA ${facts.driverCuda}, lowest capability ${lowest.toFixed(1)}`;
-  if (driver >= 13 && lowest >= 7.5) return { variant: 'cu130', reason: words };
-  if (highest >= 10 && lowest >= 10)
-    return {
-      variant: null,
-      reason: `${words}: this GPU needs the CUDA 13 build, and that needs NVIDIA driver 580 or newer`,
-    };
-  if (driver >= 12 && lowest >= 5) return { variant: 'cu126', reason: words };
-  return {
-    variant: null,
-    reason: `${words}: the driver must serve CUDA 12 or newer, the GPU capability 5.0 or newer`,
-  };
-}
-
-/**
  * Fetches libtorch and puts it into the cache in one step, so that a half-made copy is never found. Two processes may do
  * it at once: the first to finish wins, the other one's work is thrown away.
  *

@@ -30,7 +30,9 @@ export const buildRange = /** @type {const} */ (['2.11', '2.15']);
  * @property {Record<string, string | undefined>} [env]
  * @property {string} [required] Exactly this version, local part aside (run time). Without it the build's range counts.
  * @property {string | null} [cudaVariant] The managed CUDA build that suits this machine (`cu126`); with it, of Python's
- *   torch and the managed copies, one with CUDA goes before one without.
+ *   torch and the managed copies, one whose CUDA is of use goes before the others.
+ * @property {(libtorch: { version: string }) => string | null} [refuseCuda] Why the CUDA of a copy is of no use here;
+ *   null when it is.
  */
 
 /** @param {string} name */
@@ -53,7 +55,7 @@ export const baseVersion = (version) => version.split('+', 1)[0] ?? version;
  * @returns {Promise<{ found: Libtorch | null, refused: Refusal[] }>}
  */
 export async function resolveLibtorch(search = {}) {
-  const { option, env = process.env, required, cudaVariant = null } = search;
+  const { option, env = process.env, required, cudaVariant = null, refuseCuda = () => null } = search;
   /** @type {Refusal[]} */
   const refused = [];
 
@@ -73,6 +75,8 @@ export async function resolveLibtorch(search = {}) {
     if (found) return { found, refused };
   }
 
+  /** @param {Libtorch} offer */
+  const serves = (offer) => offer.cuda && refuseCuda(offer) === null;
   /** @type {Libtorch[]} */
   const offers = [];
   for (const { source, directory, reason } of [
@@ -85,12 +89,14 @@ export async function resolveLibtorch(search = {}) {
     }
     const offer = await consider(source, directory);
     if (offer) offers.push(offer);
-    if (offer && (offer.cuda || !cudaVariant)) break;
+    if (offer && (!cudaVariant || serves(offer))) break;
   }
-  const found = (cudaVariant && offers.find((offer) => offer.cuda)) || offers[0] || null;
-  for (const { source, directory } of offers) {
-    if (found && directory !== found.directory)
-      refused.push({ source, directory, reason: `has no CUDA, and ${found.directory} does` });
+  const found = (cudaVariant && offers.find(serves)) || offers[0] || null;
+  for (const { source, directory, version, cuda } of offers) {
+    if (!found || directory === found.directory) continue;
+    const why = cuda ? refuseCuda({ version }) : 'has no CUDA';
+    const instead = serves(found) ? 'serves' : 'comes first';
+    refused.push({ source, directory, reason: `${why}, and ${found.directory} ${instead}` });
   }
   return { found, refused };
 }

@@ -5,7 +5,8 @@ import { setImmediate as rest } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { fromNative, MetaVoiceError } from '../errors.js';
 import type { CudaFacts, Door, Engine } from '../native/contract.js';
-import { chooseCudaVariant, installManaged, type Progress } from './install.js';
+import { chooseCudaVariant, refuseCuda } from './cuda-builds.js';
+import { installManaged, type Progress } from './install.js';
 import {
   baseVersion,
   explainRefusals,
@@ -162,6 +163,7 @@ async function findAndOpen(option: string | undefined): Promise<LoadedEngine> {
     ...(option === undefined ? {} : { option }),
     required: door.libtorchVersion,
     cudaVariant: variant,
+    refuseCuda: ({ version }) => refuseCuda(version, facts),
   });
   if (!found) throw libtorchNotFound(door.libtorchVersion, refused);
 
@@ -189,7 +191,7 @@ async function openLibtorch(
   const file = (name: string): string => join(outsideArchive(libtorch.directory), 'lib', libraryFile(name));
   await door.openLibraries([file('c10'), file('torch_cpu')]);
   if (!libtorch.cuda) return;
-  const reason = refuseCuda(libtorch, facts);
+  const reason = refuseCuda(libtorch.version, facts);
   if (reason !== null) {
     refused.push({ source: 'CUDA', directory: file('torch_cuda'), reason });
     return;
@@ -200,16 +202,6 @@ async function openLibtorch(
     const words = error instanceof Error ? error.message : String(error);
     refused.push({ source: 'CUDA', directory: file('torch_cuda'), reason: words });
   }
-}
-
-/** Why this libtorch's CUDA part is of no use here; null when it is. */
-function refuseCuda(libtorch: Libtorch, facts: CudaFacts | null): string | null {
-  if (facts === null) return 'there is no NVIDIA driver';
-  if (facts.devices.length === 0) return 'the NVIDIA driver shows no device';
-  const built = libtorch.version.match(/\+cu(\d+)\d$/)?.[1];
-  if (built !== undefined && Number(built) > Number.parseInt(facts.driverCuda, 10))
-    return `it is built for CUDA ${built}, and the driver serves CUDA ${facts.driverCuda}`;
-  return null;
 }
 
 function libtorchNotFound(version: string, refused: Refusal[]): MetaVoiceError {
@@ -248,9 +240,7 @@ export async function setupRuntime(options: SetupOptions = {}): Promise<Libtorch
     throw new MetaVoiceError(
       'ERR_CUDA_UNAVAILABLE',
       `no CUDA build of libtorch serves this machine: ${choice.reason}`,
-      {
-        details: { cuda: door.cudaFacts() },
-      },
+      { details: { cuda: door.cudaFacts() } },
     );
   try {
     const libtorch = await installManaged({

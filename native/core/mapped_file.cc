@@ -49,4 +49,11 @@ void MappedFile::populate(size_t offset, size_t length) const {
   ::madvise(start, offset + length - first, MADV_POPULATE_READ);
 }
 
+void MappedFile::release(size_t offset, size_t length) const {
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  // Pages that the range shares with its neighbours stay.
+  const size_t first = (offset + page - 1) / page * page, last = (offset + length) / page * page;
+  if (first < last) ::madvise(const_cast<std::byte*>(data_ + first), last - first, MADV_DONTNEED);
+}
+
 }  // namespace metavoice::core

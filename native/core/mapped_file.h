@@ -21,6 +21,9 @@ class MappedFile {
   // Asks the system to have a range in memory now, so that the first use does not wait page by page.
   void populate(size_t offset, size_t length) const;
 
+  // The range was copied and will not be read again soon: its pages need not stay in this process. The file is unharmed.
+  void release(size_t offset, size_t length) const;
+
  private:
   MappedFile(std::string path, const std::byte* data, size_t size) : path_(std::move(path)), data_(data), size_(size) {}
 

@@ -83,6 +83,7 @@ at::Tensor Weights::tensor(const std::string& name, const std::vector<int64_t>& 
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(stored.dtype) != 0) mapped = mapped.clone();
   const at::Tensor placed = mapped.to(placement_.device, dtype);
   if (dtype == at::kHalf && stored.dtype != at::kHalf) require_within_half(placed, mapped, file->path(), path);
+  if (placed.const_data_ptr() != mapped.const_data_ptr()) file->release(stored.offset, stored.bytes);
   return placed;
 }
 

@@ -1,5 +1,5 @@
-// Numeric health: an evaluation whose result is not finite is done again with the same weights upcast, layer by layer,
-// to float32; still not finite is ERR_NUMERIC. In 16 bit a large activation overflows and would become silent or broken
+// Numeric health: an evaluation whose result is not finite is done again with the same weights upcast, matrix by
+// matrix, to float32; still not finite is ERR_NUMERIC. In 16 bit a large activation overflows and would become silent or broken
 // audio; nobody has to hear it to know.
 #pragma once
 

@@ -17,8 +17,6 @@ struct Attention {
     return {heads, Linear::load(weights.scope("qkv"), 3 * width, width), Linear::load(weights.scope("out"), width, width)};
   }
 
-  Attention in_float32() const { return {heads, qkv.in_float32(), out.in_float32()}; }
-
   // x [rows, positions, width]. Without a cache every position sees every other one.
   at::Tensor forward(const at::Tensor& x) const {
     const auto [queries, keys, values] = project(x);

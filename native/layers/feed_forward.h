@@ -25,10 +25,6 @@ struct FeedForward {
     return result;
   }
 
-  FeedForward in_float32() const {
-    return {activation, activation == Activation::swiglu ? gate.in_float32() : Linear{}, up.in_float32(), down.in_float32()};
-  }
-
   at::Tensor forward(const at::Tensor& x) const {
     if (activation == Activation::gelu) return down.forward(at::gelu(up.forward(x), "none"));
     return down.forward(at::silu(gate.forward(x)).mul_(up.forward(x)));

@@ -18,10 +18,11 @@ struct Linear {
     return {weights.tensor("weight", {out, in}, dtype), weights.optional("bias", {out}, dtype)};
   }
 
-  // The same numbers upcast; the copy goes when it is dropped.
-  Linear in_float32() const { return {weight.to(at::kFloat), bias.defined() ? bias.to(at::kFloat) : bias}; }
-
-  at::Tensor forward(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+  // Computes in the dtype of x: where that is wider, this one matrix is upcast for the moment.
+  at::Tensor forward(const at::Tensor& x) const {
+    const at::ScalarType dtype = x.scalar_type();
+    return at::linear(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
+  }
 };
 
 }  // namespace metavoice::layers

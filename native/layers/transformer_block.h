@@ -31,10 +31,8 @@ struct TransformerBlock {
             FeedForward::load(weights.scope("feed_forward"), shape.activation, shape.width), weights.placement().dtype};
   }
 
-  // The block upcast, to be used once and dropped.
-  TransformerBlock in_float32() const {
-    return {attention_norm, attention.in_float32(), feed_forward_norm, feed_forward.in_float32(), at::kFloat};
-  }
+  // The same weights, computing in float32.
+  TransformerBlock in_float32() const { return {attention_norm, attention, feed_forward_norm, feed_forward, at::kFloat}; }
 
   // residual [rows, positions, width] float32, changed in place.
   void forward(at::Tensor& residual) const {

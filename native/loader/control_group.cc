@@ -65,9 +65,10 @@ void climb(const std::string& mount, std::string group, Visit visit) {
 
 }  // namespace
 
-GroupLimits group_limits() {
+GroupLimits group_limits(const std::string& root) {
   GroupLimits limits;
-  std::ifstream groups("/proc/self/cgroup");
+  std::ifstream groups(root + "/proc/self/cgroup");
+  const std::string mount = root + "/sys/fs/cgroup";
   for (std::string line; std::getline(groups, line);) {  // hierarchy:controllers:path
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
@@ -75,7 +76,7 @@ GroupLimits group_limits() {
     const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
     const std::string path = line.substr(second + 1);
     if (controllers == ",,") {
-      climb("/sys/fs/cgroup", path, [&](const std::string& folder) {
+      climb(mount, path, [&](const std::string& folder) {
         if (const auto text = first_line(folder + "/cpu.max")) {
           std::istringstream words(*text);
           double quota = 0, period = 0;
@@ -85,14 +86,14 @@ GroupLimits group_limits() {
       });
     }
     if (controllers.find(",cpu,") != std::string::npos) {
-      climb("/sys/fs/cgroup/cpu", path, [&](const std::string& folder) {
+      climb(mount + "/cpu", path, [&](const std::string& folder) {
         const auto quota = number_in(folder + "/cpu.cfs_quota_us");
         const auto period = number_in(folder + "/cpu.cfs_period_us");
         if (quota && period) tighten_cpus(limits, static_cast<double>(*quota), static_cast<double>(*period));
       });
     }
     if (controllers.find(",memory,") != std::string::npos) {
-      climb("/sys/fs/cgroup/memory", path, [&](const std::string& folder) {
+      climb(mount + "/memory", path, [&](const std::string& folder) {
         tighten_memory(limits, folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file");
       });
     }

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <type_traits>
 
 #include "loader/copy_binding.h"
 #include "loader/facts.h"
@@ -20,18 +21,54 @@ Napi::Error runtime_not_found(Napi::Env env, const std::string& message) {
 
 Napi::Value bytes(Napi::Env env, std::uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
 
+template <typename Value>
+Napi::Value or_null(Napi::Env env, const std::optional<Value>& value) {
+  if (!value) return env.Null();
+  if constexpr (std::is_same_v<Value, std::string>) {
+    return Napi::String::New(env, *value);
+  } else {
+    return Napi::Number::New(env, static_cast<double>(*value));
+  }
+}
+
 Napi::Value cpu_facts_of(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const CpuFacts facts = cpu_facts();
+  Napi::Object limits = Napi::Object::New(env);
+  limits.Set("cpus", or_null(env, facts.limits.cpus));
+  limits.Set("memory", or_null(env, facts.limits.memory));
+  Napi::Array features = Napi::Array::New(env, facts.features.size());
+  for (std::uint32_t i = 0; i < facts.features.size(); ++i) features.Set(i, facts.features[i]);
   Napi::Object result = Napi::Object::New(env);
   result.Set("name", facts.name);
   result.Set("cores", facts.cores);
+  result.Set("physicalCores", facts.physical_cores);
   result.Set("totalMemory", bytes(env, facts.total_memory));
   result.Set("freeMemory", bytes(env, facts.free_memory));
-  Napi::Array features = Napi::Array::New(env, facts.features.size());
-  for (std::uint32_t i = 0; i < facts.features.size(); ++i) features.Set(i, facts.features[i]);
+  result.Set("limits", limits);
   result.Set("features", features);
   return result;
+}
+
+Napi::Object cuda_device(Napi::Env env, const CudaDevice& device) {
+  Napi::Object entry = Napi::Object::New(env);
+  entry.Set("index", device.index);
+  entry.Set("name", device.name);
+  entry.Set("computeCapability", device.compute_capability);
+  entry.Set("totalMemory", bytes(env, device.total_memory));
+  entry.Set("freeMemory", or_null(env, device.free_memory));
+  entry.Set("multiprocessors", device.multiprocessors);
+  entry.Set("mig", device.mig);
+  entry.Set("integrated", device.integrated);
+  return entry;
+}
+
+Napi::Value cuda_failure(Napi::Env env, const std::optional<CudaFailure>& failure) {
+  if (!failure) return env.Null();
+  Napi::Object entry = Napi::Object::New(env);
+  entry.Set("code", failure->code);
+  entry.Set("name", failure->name);
+  return entry;
 }
 
 Napi::Value cuda_facts_of(const Napi::CallbackInfo& info) {
@@ -39,19 +76,21 @@ Napi::Value cuda_facts_of(const Napi::CallbackInfo& info) {
   const auto facts = cuda_facts();
   if (!facts) return env.Null();
   Napi::Array devices = Napi::Array::New(env, facts->devices.size());
-  for (std::uint32_t i = 0; i < facts->devices.size(); ++i) {
-    const CudaDevice& device = facts->devices[i];
+  for (std::uint32_t i = 0; i < facts->devices.size(); ++i) devices.Set(i, cuda_device(env, facts->devices[i]));
+  Napi::Array listed = Napi::Array::New(env, facts->listed.size());
+  for (std::uint32_t i = 0; i < facts->listed.size(); ++i) {
     Napi::Object entry = Napi::Object::New(env);
-    entry.Set("index", device.index);
-    entry.Set("name", device.name);
-    entry.Set("computeCapability", device.compute_capability);
-    entry.Set("totalMemory", bytes(env, device.total_memory));
-    entry.Set("freeMemory", device.free_memory ? bytes(env, *device.free_memory) : env.Null());
-    devices.Set(i, entry);
+    entry.Set("name", facts->listed[i].name);
+    entry.Set("mig", facts->listed[i].mig);
+    listed.Set(i, entry);
   }
   Napi::Object result = Napi::Object::New(env);
-  result.Set("driverCuda", facts->driver_cuda);
+  result.Set("driver", or_null(env, facts->driver));
+  result.Set("driverCuda", or_null(env, facts->driver_cuda));
+  result.Set("failure", cuda_failure(env, facts->failure));
+  result.Set("visibleDevices", or_null(env, facts->visible_devices));
   result.Set("devices", devices);
+  result.Set("listed", listed);
   return result;
 }
 

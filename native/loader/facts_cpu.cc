@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #if defined(__linux__)
@@ -76,6 +77,7 @@ std::vector<std::string> features() {
   add(tiles && bit(seven.d, 24), "amx_tile");
   add(tiles && bit(seven.d, 22), "amx_bf16");
   add(tiles && bit(seven.d, 25), "amx_int8");
+  add(tiles && bit(seven_one.a, 21), "amx_fp16");
   return found;
 }
 
@@ -151,23 +153,55 @@ std::string processor_name() {
   return "unknown processor";
 }
 
-int usable_cores(const GroupLimits& limits) {
-  int cores = std::max(1U, std::thread::hardware_concurrency());
 #if defined(__linux__)
+
+// The processors this process may run on.
+std::vector<int> allowed_processors() {
+  std::vector<int> found;
   // Grown until it fits: machines with more than 1,024 processors exist.
-  for (int size = CPU_SETSIZE; size <= CPU_SETSIZE * 64; size *= 2) {
+  for (int size = CPU_SETSIZE; size <= CPU_SETSIZE * 64 && found.empty(); size *= 2) {
     cpu_set_t* set = CPU_ALLOC(size);
     if (set == nullptr) break;
     const std::size_t bytes = CPU_ALLOC_SIZE(size);
-    const bool fits = sched_getaffinity(0, bytes, set) == 0;
-    if (fits) cores = std::max(1, CPU_COUNT_S(bytes, set));
+    if (sched_getaffinity(0, bytes, set) == 0) {
+      for (int i = 0; i < size; ++i) {
+        if (CPU_ISSET_S(i, bytes, set)) found.push_back(i);
+      }
+    }
     CPU_FREE(set);
-    if (fits) break;
   }
+  return found;
+}
+
+// The threads of one core tell the same list of siblings; a processor that tells none is a core of its own.
+int cores_among(const std::vector<int>& processors) {
+  std::set<std::string> cores;
+  for (const int processor : processors) {
+    const std::string number = std::to_string(processor);
+    std::ifstream file("/sys/devices/system/cpu/cpu" + number + "/topology/thread_siblings_list");
+    std::string siblings;
+    cores.insert(std::getline(file, siblings) ? siblings : "cpu" + number);
+  }
+  return static_cast<int>(cores.size());
+}
+
+#endif
+
+void fill_cores(CpuFacts& facts) {
+  facts.cores = facts.physical_cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+#if defined(__linux__)
+  if (const auto processors = allowed_processors(); !processors.empty()) {
+    facts.cores = static_cast<int>(processors.size());
+    facts.physical_cores = cores_among(processors);
+  }
+#elif defined(__APPLE__)
+  int value = 0;
+  std::size_t size = sizeof value;
+  if (sysctlbyname("hw.physicalcpu", &value, &size, nullptr, 0) == 0 && value > 0) facts.physical_cores = value;
 #endif
   // Threads beyond the quota are throttled together, so a broken core is rounded down.
-  if (limits.cpus) cores = std::clamp(static_cast<int>(*limits.cpus), 1, cores);
-  return cores;
+  if (facts.limits.cpus) facts.cores = std::clamp(static_cast<int>(*facts.limits.cpus), 1, facts.cores);
+  facts.physical_cores = std::min(facts.physical_cores, facts.cores);
 }
 
 std::uint64_t kibibytes(const char* key) {
@@ -175,7 +209,8 @@ std::uint64_t kibibytes(const char* key) {
   return text.empty() ? 0 : std::strtoull(text.c_str(), nullptr, 10) * 1024;
 }
 
-void fill_memory(CpuFacts& facts, const GroupLimits& limits) {
+void fill_memory(CpuFacts& facts) {
+  const GroupLimits& limits = facts.limits;
 #if defined(__APPLE__)
   std::size_t size = sizeof facts.total_memory;
   sysctlbyname("hw.memsize", &facts.total_memory, &size, nullptr, 0);
@@ -199,12 +234,12 @@ void fill_memory(CpuFacts& facts, const GroupLimits& limits) {
 }  // namespace
 
 CpuFacts cpu_facts() {
-  const GroupLimits limits = group_limits();
   CpuFacts facts;
   facts.name = processor_name();
-  facts.cores = usable_cores(limits);
+  facts.limits = group_limits();
   facts.features = features();
-  fill_memory(facts, limits);
+  fill_cores(facts);
+  fill_memory(facts);
   return facts;
 }
 

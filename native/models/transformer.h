@@ -19,8 +19,8 @@ struct TransformerConfig {
   layers::Activation activation = layers::Activation::swiglu;
 };
 
-// What an evaluation computes in: the model's own dtype, or float32 with each block upcast when its turn comes, so that
-// one block at a time is held twice.
+// What an evaluation computes in: the model's own dtype, or float32 with each matrix upcast when its turn comes, so that
+// one of them at a time is held twice.
 enum class Precision { own, float32 };
 
 struct Transformer {

@@ -9,6 +9,7 @@ import { resolveDevicePolicy } from '../../dist/device/policy.js';
 import { type ErrorCode, errorCodes, MetaVoice, MetaVoiceError, Voice } from '../../dist/index.js';
 import { explanations } from '../../scripts/error-explanations.mjs';
 import { errorsPage, page } from '../../scripts/errors-doc.mjs';
+import { box, driver, gpu } from './device/boxes.js';
 import { fakeMetaVoice } from './fake-metavoice.js';
 import { FakeModel, nativeError } from './fake-native.js';
 import { fixture } from './fixtures.js';
@@ -37,14 +38,7 @@ function refusingEngine(code: ErrorCode): MetaVoice {
   return fakeMetaVoice(native).tts;
 }
 
-const t4 = {
-  cpu: { name: 'CPU', cores: 2, totalMemory: 1e9, freeMemory: 1e9, features: [] },
-  cuda: {
-    driverCuda: '12.4',
-    devices: [{ index: 0, name: 'Tesla T4', computeCapability: '7.5', totalMemory: 16e9, freeMemory: 15e9 }],
-  },
-  libtorch: { version: '2.13.0+cu126', cuda: true, available: true, architectures: ['sm_75'] },
-};
+const t4 = box(driver(550, [gpu('T4')]), 'cu126');
 
 interface Case {
   /** `api`: as a user meets it. Else what stands in for what this machine has not got, or must not have. */
@@ -69,7 +63,7 @@ const cases: Record<ErrorCode, Case> = {
   ERR_CUDA_UNAVAILABLE: { by: 'api', provoke: () => MetaVoice.load({ model, device: 'cuda:999' }) },
   ERR_DTYPE_UNSUPPORTED: {
     by: 'facts of another machine',
-    provoke: () => resolveDevicePolicy(t4, { device: 'cuda', dtype: 'bfloat16' }),
+    provoke: () => resolveDevicePolicy(t4, { device: 'cuda', dtype: 'bfloat16', quantization: 'none' }),
   },
   // To be provoked by the API once the engine plans its memory and bounds its queue.
   ERR_OUT_OF_MEMORY: {

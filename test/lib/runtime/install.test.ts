@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { chooseCudaVariant, installManaged, type Progress } from '../../../dist/runtime/install.js';
+import { installManaged, type Progress } from '../../../dist/runtime/install.js';
 import { libraryFile } from '../../../dist/runtime/libtorch.js';
 import { emptyEnvironment, fakeLibtorch, fakePython, temporaryFolder } from './fakes.js';
 
@@ -110,34 +110,5 @@ printf 'Name: torch\\nRequires-Dist: sympy>=1.13\\nRequires-Dist: nvidia-cublas-
     expect(first).toMatch(/torch==2\.13\.0\+cu126 --no-deps --extra-index-url \S+\/cu126 --retries 0/);
     expect(second).toMatch(/ nvidia-cublas-cu12==12\.6\.4\.1 --upgrade/);
     expect(second).not.toMatch(/sympy/);
-  });
-});
-
-describe('the CUDA build', () => {
-  const facts = (driverCuda: string, ...capabilities: string[]) => ({
-    driverCuda,
-    devices: capabilities.map((computeCapability, index) => ({ name: `GPU ${index}`, computeCapability })),
-  });
-
-  test.each([
-    ['no driver', null],
-    ['no device', facts('13.0')],
-    ['a driver for CUDA 11', facts('11.8', '8.0')],
-    ['a Blackwell with a driver for CUDA 12', facts('12.8', '12.0')],
-    ['a Kepler', facts('12.4', '3.7')],
-  ])('is none with %s, and the reason is told', (_, given) => {
-    const choice = chooseCudaVariant(given);
-    expect(choice.variant).toBeNull();
-    expect(choice.reason.length).toBeGreaterThan(10);
-  });
-
-  test.each([
-    ['cu126', 'a T4 on Colab', facts('12.4', '7.5')],
-    ['cu130', 'a T4 with a new driver', facts('13.0', '7.5')],
-    ['cu126', 'a V100 beside an A100', facts('13.0', '8.0', '7.0')],
-    ['cu130', 'an H100', facts('13.1', '9.0')],
-    ['cu130', 'a Blackwell with a new driver', facts('13.0', '12.0')],
-  ])('is %s for %s', (variant, _, given) => {
-    expect(chooseCudaVariant(given).variant).toBe(variant);
   });
 });

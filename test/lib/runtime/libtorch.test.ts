@@ -180,4 +180,22 @@ describe('the search', () => {
     const without = await resolveLibtorch({ env, required: '2.13.0' });
     expect(without.found).toMatchObject({ directory: torch });
   });
+
+  test('passes over a Python torch whose CUDA is of no use where a managed copy serves, and says why', async () => {
+    const torch = fakeLibtorch(join(temporaryFolder(), 'torch'), {
+      python: true,
+      version: '2.13.0+cu130',
+      cuda: true,
+    });
+    const env: Record<string, string> = { ...emptyEnvironment(), PATH: fakePython(`echo '["${torch}"]'`) };
+    const refuseCuda = ({ version }: { version: string }) =>
+      version.endsWith('+cu126') ? null : 'needs a newer driver';
+    const search = () => resolveLibtorch({ env, required: '2.13.0', cudaVariant: 'cu126', refuseCuda });
+    expect((await search()).found).toMatchObject({ directory: torch });
+    const copy = join(env.METAVOICE_CACHE as string, 'libtorch', '2.13.0-cu126', 'torch');
+    const cuda = fakeLibtorch(copy, { version: '2.13.0+cu126', cuda: true });
+    const { found, refused } = await search();
+    expect(found).toMatchObject({ directory: cuda });
+    expect(refused.at(-1)).toMatchObject({ reason: `needs a newer driver, and ${cuda} serves` });
+  });
 });

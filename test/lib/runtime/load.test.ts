@@ -132,6 +132,10 @@ describe('the door', () => {
     expect(facts.name.length).toBeGreaterThan(2);
     expect(facts.cores).toBeGreaterThanOrEqual(1);
     expect(facts.cores).toBeLessThanOrEqual(cpus().length);
+    expect(facts.physicalCores).toBeGreaterThanOrEqual(1);
+    expect(facts.physicalCores).toBeLessThanOrEqual(facts.cores);
+    if (facts.limits.cpus !== null) expect(facts.cores).toBeLessThanOrEqual(Math.max(1, facts.limits.cpus));
+    if (facts.limits.memory !== null) expect(facts.totalMemory).toBeLessThanOrEqual(facts.limits.memory);
     expect(facts.totalMemory).toBeLessThanOrEqual(totalmem());
     expect(facts.freeMemory).toBeGreaterThan(0);
     expect(facts.freeMemory).toBeLessThanOrEqual(facts.totalMemory);

@@ -37,6 +37,10 @@ TEST_SUITE("core/mapped_file") {
     file->populate(4095, 2);
     file->populate(bytes.size(), 0);
     CHECK(std::memcmp(file->data(), bytes.data(), bytes.size()) == 0);
+    file->release(0, bytes.size());
+    file->release(4000, 200);
+    file->release(bytes.size(), 0);
+    CHECK(std::memcmp(file->data(), bytes.data(), bytes.size()) == 0);
   }
 
   TEST_CASE("keeps the bytes after the file's name is gone") {
