@@ -5,6 +5,7 @@ export const errorCodes = {
   ERR_VOICE_REQUIRED: 'no voice was given and the model ships none',
   ERR_REFERENCE_AUDIO: 'the reference recording is unreadable, silent or too short',
   ERR_MODEL_NOT_FOUND: 'the model, or a part of it, is not there',
+  ERR_DOWNLOAD: 'a file could not be fetched from the hub, or is not what the hub states',
   ERR_CHECKPOINT: 'a checkpoint is truncated, unsafe, or not of the expected shape',
   ERR_CUDA_UNAVAILABLE: 'the requested CUDA device is not there or cannot be used',
   ERR_DTYPE_UNSUPPORTED: 'the device cannot run the requested dtype',

@@ -1,6 +1,7 @@
 /** Text to speech with MetaVoice-1B. Start at `synthesize` or `MetaVoice.load`. */
 
 export { type Device, devices } from './device/devices.js';
+export type { Alternative, MemoryParts, MemoryPlan } from './device/plan.js';
 export { type ErrorCode, errorCodes, MetaVoiceError } from './errors.js';
 export { MetaVoice } from './metavoice.js';
 export type {
@@ -16,6 +17,7 @@ export type {
   SynthesizeOptions,
   VoiceSource,
 } from './options.js';
+export { type DeviceDescription, type PlanOptions, plan } from './plan.js';
 export type { ByteFormat, ByteOptions } from './stream/bytes.js';
 export type { AudioChunk, Codes, SpeechHealth } from './stream/chunks.js';
 export type { Speech, SpeechTimings } from './stream/collect.js';

@@ -1,17 +1,20 @@
 /** The steps from resolved options to networks that run: engine, device, model folder, weights. */
 
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { bundledModel, namesBundled } from './bundled.js';
 import { asking, type CallSite } from './call-site.js';
-import { type Manifest, manifestFile } from './checkpoint/manifest.js';
+import type { Manifest } from './checkpoint/manifest.js';
 import { openModel } from './checkpoint/open.js';
 import { describeModel } from './describe-model.js';
-import { type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
+import { sizesOfManifest } from './device/model-sizes.js';
+import { type MemoryPlan, planMemory } from './device/plan.js';
+import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
 import { MetaVoiceError } from './errors.js';
+import { findModel } from './locate-model.js';
 import type { Door, Engine, NativeModel } from './native/contract.js';
+import { plannedDevice } from './plan.js';
 import type { ResolvedLoadOptions } from './resolve-options.js';
-import { loadDoor, loadEngine, outsideArchive } from './runtime/load.js';
+import { type Libtorch, loadDoor, loadEngine, type Refusal } from './runtime/load.js';
+import { sizeWords } from './size-words.js';
 
 export interface LoadedModel {
   readonly native: NativeModel;
@@ -19,33 +22,40 @@ export interface LoadedModel {
   readonly manifest: Manifest;
   /** The model folder; of published files, their converted form in the cache. */
   readonly folder: string;
-  /** The folder as the user named it, for messages. */
+  /** The folder or the hub id as the user named it, for messages. */
   readonly source: string;
   readonly policy: DevicePolicy;
+  /** What was planned for. */
+  readonly plan: MemoryPlan;
+  /** Resident bytes of the process before the model was loaded. */
+  readonly residentBefore: number;
   readonly libtorch: { readonly version: string; readonly directory: string; readonly source: string };
 }
 
 /**
- * Opens the engine, decides device and dtype, finds (and if need be converts) the model, loads it.
+ * Opens the engine, decides device and dtype, finds the model (and if need be fetches and converts it), loads it.
  *
  * @throws MetaVoiceError ERR_RUNTIME_NOT_FOUND, ERR_CUDA_UNAVAILABLE, ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND,
- * ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
+ * ERR_DOWNLOAD, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
  */
 export async function loadModel(options: ResolvedLoadOptions, site: CallSite): Promise<LoadedModel> {
   const { signal, logger, onProgress, batchSize, deterministic } = options;
   signal?.throwIfAborted();
-  const model = options.model === 'bundled' ? bundledModel() : options.model;
+  const model = namesBundled(options.model) ? bundledModel() : options.model;
 
   onProgress?.({ phase: 'load', part: 'runtime' });
-  const { engine, libtorch } = await loadEngine(options.libtorch ? { libtorch: options.libtorch } : {});
+  const { engine, libtorch, refused } = await loadEngine(
+    options.libtorch ? { libtorch: options.libtorch } : {},
+  );
   signal?.throwIfAborted();
 
-  const policy = resolveDevicePolicy(gatherFacts(loadDoor(), engine, libtorch.cuda), options);
+  const facts = deviceFacts(loadDoor(), engine, libtorch, refused);
+  const policy = resolveDevicePolicy(facts, options);
   const { device, dtype, reason } = policy;
   if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
   else logger.info?.({ device, dtype, reason }, `computing on ${device} in ${dtype}: ${reason}`);
 
-  const { folder, manifest } = await openModel(model, {
+  const { folder, manifest } = await openModel(await findModel(model, options), {
     dtype,
     ...(signal && { signal }),
     ...(onProgress && {
@@ -54,6 +64,8 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   });
   signal?.throwIfAborted();
 
+  const plan = requireRoom(model, manifest, policy, facts, options);
+  const residentBefore = process.memoryUsage.rss();
   onProgress?.({ phase: 'load', part: 'model' });
   const description = describeModel(folder, manifest, { device, dtype, batchSize, deterministic });
   const native = await asking(site, () => engine.loadModel(description));
@@ -62,27 +74,50 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
     throw signal.reason;
   }
   const found = { version: libtorch.version, directory: libtorch.directory, source: libtorch.source };
-  return { native, engine, manifest, folder, source: model, policy, libtorch: found };
+  return { native, engine, manifest, folder, source: model, policy, plan, residentBefore, libtorch: found };
 }
 
-function gatherFacts(door: Door, engine: Engine, cudaBuild: boolean) {
+/** What the policy decides from, once the engine is open. */
+export function deviceFacts(
+  door: Door,
+  engine: Engine,
+  libtorch: Libtorch,
+  refused: readonly Refusal[],
+): DeviceFacts {
   const cuda = door.cudaFacts();
   // libtorch wakes CUDA up when it is asked, so it is asked only where there is something to find.
-  const seen = cuda && cudaBuild ? engine.cuda() : { available: false, architectures: [] };
+  const seen = cuda && libtorch.cuda ? engine.cuda() : { available: false, architectures: [] };
+  const refusal = refused.find(({ source }) => source === 'CUDA')?.reason;
   return {
     cpu: door.cpuFacts(),
     cuda,
-    libtorch: { version: engine.libtorchVersion, cuda: cudaBuild, ...seen },
+    libtorch: { version: libtorch.version, cuda: libtorch.cuda, refusal, ...seen },
   };
 }
 
-function bundledModel(): string {
-  // Weights are mapped, which cannot be done inside Electron's archive.
-  const folder = outsideArchive(fileURLToPath(new URL('../voices/bundled', import.meta.url)));
-  if (existsSync(join(folder, manifestFile))) return folder;
+/** The plan of a model that fits; ERR_OUT_OF_MEMORY, with the numbers and what would fit, for one that does not. */
+function requireRoom(
+  model: string,
+  manifest: Manifest,
+  policy: DevicePolicy,
+  facts: DeviceFacts,
+  { batchSize, maxSeconds }: ResolvedLoadOptions,
+): MemoryPlan {
+  const { dtype, quantization } = policy;
+  const request = { dtype, quantization, decoder: 'encodec', batchSize, maxSeconds } as const;
+  const plan = planMemory(sizesOfManifest(manifest), plannedDevice(policy, facts), request, {
+    model,
+    runtimeOpen: true,
+    allows: (alternative) => alternative.quantization === 'none',
+  });
+  if (plan.fits) return plan;
+  const parts = Object.entries(plan.parts)
+    .filter(([, bytes]) => bytes > 0)
+    .map(([part, bytes]) => `${part} ${sizeWords(bytes)}`)
+    .join(', ');
   throw new MetaVoiceError(
-    'ERR_MODEL_NOT_FOUND',
-    `expected a bundled model at ${folder} but this version ships none; name a folder with the published files in the option \`model\` or in METAVOICE_MODEL`,
-    { details: { model: 'bundled', folder } },
+    'ERR_OUT_OF_MEMORY',
+    `expected ${model} to fit ${plan.device} but ${plan.advice} (${parts}); or use another device`,
+    { details: { plan } },
   );
 }

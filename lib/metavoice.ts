@@ -2,7 +2,9 @@
 
 import { asking, type CallSite, callSite } from './call-site.js';
 import { requirePart } from './describe-model.js';
+import type { MemoryPlan } from './device/plan.js';
 import { MetaVoiceError } from './errors.js';
+import { expectedRange } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype, UtteranceRequest } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
@@ -68,10 +70,12 @@ export class MetaVoice implements AsyncDisposable {
   }
 
   /**
-   * Loads a model. A folder of published files is converted into the cache the first time.
+   * Loads a model. Published files are converted into the cache the first time; nothing is downloaded unless `download`
+   * says so.
    *
    * @throws TypeError, RangeError for options; MetaVoiceError ERR_RUNTIME_NOT_FOUND, ERR_CUDA_UNAVAILABLE,
-   * ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
+   * ERR_DTYPE_UNSUPPORTED, ERR_MODEL_NOT_FOUND, ERR_DOWNLOAD, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own
+   * reason.
    */
   static async load(options?: LoadOptions): Promise<MetaVoice> {
     return await openMetaVoice(resolveLoadOptions(options), callSite(MetaVoice.load));
@@ -105,6 +109,24 @@ export class MetaVoice implements AsyncDisposable {
   /** Names of the speakers that ship with the model. */
   get speakers(): readonly string[] {
     return this.#voices.names;
+  }
+
+  /** The memory that was planned for when the model was loaded, part by part. */
+  get plan(): MemoryPlan {
+    return this.#model.plan;
+  }
+
+  /**
+   * Bytes that the model took at the highest so far, to be held against `plan.total`. On the CPU it is what the resident
+   * size of the whole process rose to, so other work in it counts, too; on a GPU what libtorch held of it.
+   *
+   * @throws MetaVoiceError ERR_DISPOSED.
+   */
+  async peakMemory(): Promise<number> {
+    this.#requireOpen();
+    const { native, residentBefore } = this.#model;
+    const onDevice = await native.peakDeviceBytes();
+    return onDevice ?? Math.max(0, process.resourceUsage().maxRSS * 1024 - residentBefore);
   }
 
   /** The libtorch that computes: its version, its folder and where that was found. */
@@ -168,6 +190,14 @@ export class MetaVoice implements AsyncDisposable {
     throw new MetaVoiceError('ERR_DISPOSED', 'expected an open model but it was disposed; load it again');
   }
 
+  /** The memory was planned for utterances of the model's own `maxSeconds`. */
+  #limitSeconds(asked: number | null): number | null {
+    const { maxSeconds: most } = this.#options;
+    if (asked !== null && most !== null && asked > most)
+      throw expectedRange(`at most ${most} seconds, which the model was loaded for`, 'maxSeconds', asked);
+    return asked ?? most;
+  }
+
   #tellOfRedoing(): void {
     if (this.#toldOfRedoing) return;
     this.#toldOfRedoing = true;
@@ -194,7 +224,7 @@ export class MetaVoice implements AsyncDisposable {
       secondStage.positions - 1 - (longestChunk(ends) + lookAhead),
     );
     const segments = planText(text, firstStage.tokenizer, secondStage.tokenizer, limit);
-    const maxSeconds = options.maxSeconds ?? this.#options.maxSeconds;
+    const maxSeconds = this.#limitSeconds(options.maxSeconds);
 
     const plan: SpeechPlan = {
       seed: options.seed,

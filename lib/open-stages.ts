@@ -62,7 +62,7 @@ export class Stages implements AsyncDisposable {
 
   /**
    * Opens the parts that a folder has: of published files, or one that `metavoice convert` made. A part that is absent
-   * is refused when it is used (ERR_MODEL_NOT_FOUND).
+   * is refused when it is used (ERR_MODEL_NOT_FOUND). A hub id opens what `metavoice download` has fetched.
    */
   static async open(modelFolder: string, options?: StagesOptions): Promise<Stages> {
     if (!isString(modelFolder) || modelFolder === '')

@@ -19,6 +19,8 @@ export interface Logger {
 
 /** How far a request is; which fields are set depends on `phase`. */
 export type Progress =
+  /** Files are fetched from the hub: bytes of all of them together, and the one in hand as `org/name/path`. */
+  | { phase: 'download'; file: string; bytes: number; totalBytes: number }
   /** Published files are being converted into a model folder. */
   | { phase: 'convert'; bytes: number; totalBytes: number }
   /** libtorch is opened, then the model's weights are. */
@@ -31,11 +33,18 @@ export type OnProgress = (progress: Progress) => void;
 /** Options of `MetaVoice.load`. An option wins over its environment variable, that over the default. */
 export interface LoadOptions {
   /**
-   * A model folder (of published files, or made by `metavoice convert`), a hub id, or `'bundled'`.
+   * A model folder (of published files, or made by `metavoice convert`), a hub id (`org/name`, or `org/name@revision`),
+   * or `'bundled'`. A folder that is there wins over a hub id; the files of one are looked for in the Hugging Face cache.
    * @default environment `METAVOICE_MODEL`, else `'bundled'`
    * @example 'models/metavoice-1B'
    */
   model?: string;
+  /**
+   * Fetch the files of a hub id that the Hugging Face cache has not got. Without it nothing is ever downloaded: what is
+   * missing is ERR_MODEL_NOT_FOUND.
+   * @default false
+   */
+  download?: boolean;
   /**
    * Where the networks run. `'auto'` takes a usable GPU, else the CPU; a device named here is never replaced by another.
    * @default environment `METAVOICE_DEVICE`, else `'auto'`
@@ -180,6 +189,7 @@ export type SynthesizeOptions = LoadOptions & SpeakOptions;
 export const defaults = {
   load: {
     model: 'bundled',
+    download: false,
     device: 'auto',
     dtype: 'auto',
     quantization: 'none',

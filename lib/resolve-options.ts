@@ -31,6 +31,7 @@ import type { Voice } from './voice/voice.js';
 
 export interface ResolvedLoadOptions {
   readonly model: string;
+  readonly download: boolean;
   readonly device: DeviceOption;
   readonly dtype: 'auto' | Dtype;
   readonly quantization: 'none';
@@ -68,6 +69,7 @@ export interface ResolvedSpeakOptions {
 
 export const loadKeys = [
   'model',
+  'download',
   'device',
   'dtype',
   'quantization',
@@ -133,6 +135,7 @@ function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoad
   }
   return {
     model: resolveModel(options.model, environment),
+    download: booleanOf(options.download, 'download', defaults.load.download),
     device: resolveDevice(options.device, environment),
     dtype: resolveDtype(options.dtype, environment),
     quantization,
@@ -171,7 +174,7 @@ function resolveModel(value: unknown, environment: NodeJS.ProcessEnv): string {
   return environment.METAVOICE_MODEL || defaults.load.model;
 }
 
-function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOption {
+export function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOption {
   const [device, name] = fromEnvironment(value, 'device', 'METAVOICE_DEVICE', environment);
   if (device === undefined) return defaults.load.device;
   const what = "'auto', 'cpu', 'cuda' or 'cuda:N'";
@@ -180,7 +183,7 @@ function resolveDevice(value: unknown, environment: NodeJS.ProcessEnv): DeviceOp
   return device as DeviceOption;
 }
 
-function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'auto' | Dtype {
+export function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'auto' | Dtype {
   const [dtype, name] = fromEnvironment(value, 'dtype', 'METAVOICE_DTYPE', environment);
   if (dtype === undefined) return defaults.load.dtype;
   requireOneOf(dtype, ['auto', 'float32', 'float16', 'bfloat16'], name);

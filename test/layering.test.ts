@@ -101,7 +101,7 @@ function untested(tree: Tree): string[] {
 
 /** What a lower floor may know of the files at the top of lib/. */
 const common = ['errors', 'is', 'options', 'option-values', 'call-site', 'files'];
-const folders = ['text', 'audio', 'voice', 'device', 'checkpoint', 'stream', 'runtime', 'native'];
+const folders = ['text', 'audio', 'voice', 'device', 'checkpoint', 'stream', 'runtime', 'native', 'hub'];
 /** Folders that may know each other, beside themselves. */
 const neighbours: Readonly<Record<string, readonly string[]>> = {
   text: ['checkpoint'],
@@ -110,6 +110,7 @@ const neighbours: Readonly<Record<string, readonly string[]>> = {
   device: ['checkpoint', 'runtime'],
   checkpoint: ['runtime'],
   stream: ['audio'],
+  hub: [],
   runtime: [],
   native: [],
 };
@@ -141,6 +142,8 @@ function importViolation({ from, to, type }: Import): string | null {
   const upper = part(to);
   if (!to.startsWith('lib/')) return `${from} imports ${to} from outside lib`;
   if (upper === 'cli' && lower !== 'cli') return `${from} imports the command line`;
+  // It looks at every part from above, so nothing but the command line may lean on it.
+  if (upper === 'doctor' && lower !== 'doctor' && lower !== 'cli') return `${from} imports the doctor`;
   if (isTop(to) && upper === 'index') return `${from} imports the index`;
   if (isTop(to) && upper === 'synthesize' && !['index', 'cli'].includes(lower))
     return `${from} imports synthesize`;
@@ -244,7 +247,9 @@ describe('a tree that breaks the rules', () => {
         "import { x } from '../errors.js';\nimport type { Y } from '../native/contract.js';\n",
       'lib/metavoice.ts': "import { decode } from './audio/decode.js';\n",
       'lib/index.ts': "export { MetaVoice } from './metavoice.js';\n",
-      'lib/cli/main.ts': "import { MetaVoice } from '../metavoice.js';\nconsole.log(1);\n",
+      'lib/doctor/doctor.ts': "import { MetaVoice } from '../metavoice.js';\n",
+      'lib/cli/main.ts':
+        "import { MetaVoice } from '../metavoice.js';\nimport { examine } from '../doctor/doctor.js';\nconsole.log(1);\n",
     });
     expect([...nativeViolations(tree), ...untested(tree), ...libViolations(tree)]).toEqual([]);
   });
@@ -310,6 +315,11 @@ describe('a tree that breaks the rules', () => {
       'the command line from below',
       { 'lib/metavoice.ts': "import { x } from './cli/main.js';" },
       /command line/,
+    ],
+    [
+      'the doctor from below',
+      { 'lib/metavoice.ts': "import { x } from './doctor/doctor.js';" },
+      /imports the doctor/,
     ],
     ['the index from below', { 'lib/text/a.ts': "import type { X } from '../index.js';" }, /the index/],
     [

@@ -3,14 +3,20 @@ import type { Stats } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
-import { expectedRange, expectedType, isString } from '../is.js';
+import { expectedRange, expectedType, isPlainObject, isString } from '../is.js';
 import type { Dtype } from '../native/contract.js';
 import { namesIn, statOf } from './file-asks.js';
 import { parseLayers } from './keep-layers.js';
 import { type Manifest, manifestFile } from './manifest.js';
 import { type ModelPlan, planningModel } from './plan-model.js';
 import { ask, type Reading, readAsync, readSync } from './reading.js';
-import { findingPublished, modelNotFound, publishedNames } from './sources.js';
+import {
+  findingPublished,
+  modelNotFound,
+  type PublishedPaths,
+  publishedNames,
+  readingPublished,
+} from './sources.js';
 import { type ConvertProgress, flushFolder, type WriteOptions, writeModel } from './write-model.js';
 
 export type { ConvertProgress };
@@ -24,8 +30,8 @@ export interface ConvertOptions extends WriteOptions {
 
 /**
  * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, and EnCodec's
- * `encodec_24khz*.th` or a safetensors file of it; absent ones become null parts) into a model folder that is mapped,
- * not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
+ * `encodec_24khz*.th` or a safetensors file of it; absent ones become null parts), or the files at given places, into a
+ * model folder that is mapped, not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
  * at all.
  *
  * Rejects with TypeError or RangeError for the arguments, ERR_MODEL_NOT_FOUND when nothing is there, ERR_CHECKPOINT
@@ -33,7 +39,7 @@ export interface ConvertOptions extends WriteOptions {
  * the file system, and the signal's own reason.
  */
 export async function convertModel(
-  source: string,
+  source: string | PublishedPaths,
   destination: string,
   options: ConvertOptions,
 ): Promise<Manifest> {
@@ -42,12 +48,18 @@ export async function convertModel(
   signal?.throwIfAborted();
   const target = resolve(destination);
   await requireVacant(target);
-  const plan = await planFolder(resolve(source), dtype, keepLayers);
+  const plan = await (isString(source)
+    ? planFolder(resolve(source), dtype, keepLayers)
+    : planPaths(source, dtype, keepLayers));
   return writeWhole(plan, target, options);
 }
 
-function requireArguments(source: string, destination: string, { dtype, keepLayers }: ConvertOptions): void {
-  if (!isString(source)) throw expectedType('a path', 'source', source);
+function requireArguments(
+  source: string | PublishedPaths,
+  destination: string,
+  { dtype, keepLayers }: ConvertOptions,
+): void {
+  if (!isString(source) && !isPlainObject(source)) throw expectedType('a path', 'source', source);
   if (!isString(destination) || destination === '') throw expectedType('a path', 'destination', destination);
   if (!isString(dtype)) throw expectedType('float32, float16 or bfloat16', 'dtype', dtype);
   if (!['float32', 'float16', 'bfloat16'].includes(dtype))
@@ -90,6 +102,18 @@ function* planningFolder(folder: string, dtype: Dtype, keepLayers?: string): Rea
     throw modelNotFound(folder, places, 'the folder has none of the files');
   }
   return yield* planningModel(files, dtype, keepLayers);
+}
+
+/** What files at given places would become, such as those of several repositories of the hub. */
+export const planPaths = (paths: PublishedPaths, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> =>
+  readAsync(planningPaths(paths, dtype, keepLayers));
+
+/** `planPaths`, at once; throws the same errors. */
+export const planPathsSync = (paths: PublishedPaths, dtype: Dtype, keepLayers?: string): ModelPlan =>
+  readSync(planningPaths(paths, dtype, keepLayers));
+
+function* planningPaths(paths: PublishedPaths, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
+  return yield* planningModel(yield* readingPublished(paths), dtype, keepLayers);
 }
 
 function* factsOf(path: string): Reading<Stats | null> {

@@ -1,13 +1,14 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
-import { expectedType, isString } from '../is.js';
+import { expectedType, isPlainObject, isString } from '../is.js';
 import type { Dtype } from '../native/contract.js';
 import { cacheDirectory } from '../runtime/paths.js';
-import { planFolder, writeWhole } from './convert.js';
+import { planFolder, planPaths, writeWhole } from './convert.js';
 import { type Manifest, manifestFile } from './manifest.js';
 import { checkModelFolder } from './model-folder.js';
-import { modelNotFound, publishedNames } from './sources.js';
+import type { ModelPlan } from './plan-model.js';
+import { modelNotFound, type PublishedPaths, publishedNames } from './sources.js';
 import type { WriteOptions } from './write-model.js';
 
 export interface OpenOptions extends WriteOptions {
@@ -28,21 +29,24 @@ const stale = 24 * 3600 * 1000;
 
 /**
  * The model folder behind a path: the folder itself when it has `metavoice.json` (checked: files, sizes, headers), else
- * the conversion of the published files in it, made on first use and kept in the cache. Any number of processes may do
- * so at once.
+ * the conversion of the published files in it, or of those at given places, made on first use and kept in the cache. Any
+ * number of processes may do so at once.
  *
  * Rejects with ERR_MODEL_NOT_FOUND (every place looked at), ERR_CHECKPOINT, the errors of the file system, or the
  * signal's own reason.
  */
-export async function openModel(model: string, options: OpenOptions): Promise<OpenedModel> {
-  if (!isString(model)) throw expectedType('a path', 'model', model);
+export async function openModel(model: string | PublishedPaths, options: OpenOptions): Promise<OpenedModel> {
   const { dtype, signal } = options;
   signal?.throwIfAborted();
+  if (isPlainObject(model)) return openConverted(await planPaths(model, dtype), options);
+  if (!isString(model)) throw expectedType('a path', 'model', model);
   const folder = resolve(model);
   await requireFolder(model, folder);
   if (await exists(join(folder, manifestFile))) return { folder, manifest: await checkModelFolder(folder) };
+  return openConverted(await planFolder(folder, dtype), options);
+}
 
-  const plan = await planFolder(folder, dtype);
+async function openConverted(plan: ModelPlan, options: OpenOptions): Promise<OpenedModel> {
   const cache = join(options.cacheDirectory ?? cacheDirectory(), 'models');
   const kept = resolve(cache, plan.provenance.digest.slice(0, 32));
   const before = await reuse(kept);

@@ -14,6 +14,9 @@ export interface PublishedFiles {
   codec: { file: string; header: SafetensorsHeader | null } | null;
 }
 
+/** Published files wherever they lie; null where there is none. */
+export type PublishedPaths = { readonly [part in keyof PublishedFiles]: string | null };
+
 /** The names that are looked for, in the words of messages. */
 export const publishedNames = [
   'first_stage.pt',
@@ -43,6 +46,13 @@ export function* findingPublished(folder: string): Reading<PublishedFiles> {
   let codec = yield* findCodec(folder, entries);
   for (const name of inner) codec ??= yield* findCodec(join(folder, name), yield* list(join(folder, name)));
   return { firstStage, secondStage, speakerEncoder, codec };
+}
+
+/** The files at given places. EnCodec's is told by its name: safetensors, or else torch's form. */
+export function* readingPublished({ codec, ...rest }: PublishedPaths): Reading<PublishedFiles> {
+  if (codec === null) return { ...rest, codec };
+  const header = codec.endsWith('.safetensors') ? yield* readingFile(codec, readingSafetensors) : null;
+  return { ...rest, codec: { file: codec, header } };
 }
 
 /** Names in a folder, sorted; none when it is not one. */
@@ -84,7 +94,7 @@ export function modelNotFound(model: string, places: string[], found: string): M
   const lines = places.map((place) => `\n  ${place}`).join('');
   return new MetaVoiceError(
     'ERR_MODEL_NOT_FOUND',
-    `no model at ${model}: ${found}. Looked for:${lines}\nGive a folder with metavoice.json, or one with MetaVoice's published files and EnCodec's, or make one with \`metavoice convert\`.`,
+    `no model at ${model}: ${found}. Looked for:${lines}\nGive a folder with metavoice.json, or one with MetaVoice's published files and EnCodec's, or make one with \`metavoice convert\`; or a hub id (org/name) that \`metavoice download\` has fetched.`,
     { details: { model, places } },
   );
 }

@@ -3,29 +3,38 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { LoadOptions, Progress } from '../options.js';
+import { sizeWords } from '../size-words.js';
 import { type Terminal, UsageError } from './terminal.js';
+
+export { sizeWords };
 
 /** The options of `parseArgs` that say which model is loaded, and where. */
 export const loadArguments = {
   model: { type: 'string', short: 'm' },
+  download: { type: 'boolean' },
   device: { type: 'string' },
   dtype: { type: 'string' },
   quantization: { type: 'string' },
   libtorch: { type: 'string' },
 } as const;
 
-export const loadHelp = `  --model, -m M       folder of the model (environment METAVOICE_MODEL)
+export const loadHelp = `  --model, -m M       folder of the model, or its hub id (environment METAVOICE_MODEL)
+  --download          fetch the files of a hub id that are not here
   --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
   --quantization Q    none
   --libtorch DIR      folder of libtorch (METAVOICE_LIBTORCH)`;
 
-type LoadValues = { [K in keyof typeof loadArguments]?: string | undefined };
+type LoadValues = {
+  [K in keyof typeof loadArguments]?: (typeof loadArguments)[K]['type'] extends 'boolean'
+    ? boolean | undefined
+    : string | undefined;
+};
 
 /** The values go through as they are: the library judges them. */
 export function loadOptions(values: LoadValues, terminal: Terminal): LoadOptions {
-  const { model, device, dtype, quantization, libtorch } = values;
-  const given = { model, device, dtype, quantization, libtorch };
+  const { model, download, device, dtype, quantization, libtorch } = values;
+  const given = { model, download, device, dtype, quantization, libtorch };
   return {
     ...(given as LoadOptions),
     signal: terminal.signal,
@@ -45,6 +54,8 @@ export const showProgress = (terminal: Terminal) => (progress: Progress) =>
 
 function progressWords(progress: Progress): string {
   switch (progress.phase) {
+    case 'download':
+      return `fetching ${progress.file}, ${share(progress.bytes, progress.totalBytes)}`;
     case 'convert':
       return `converting the model, ${share(progress.bytes, progress.totalBytes)}`;
     case 'load':
@@ -57,18 +68,6 @@ function progressWords(progress: Progress): string {
 /** `41 % of 5.0 GB` */
 export function share(bytes: number, total: number): string {
   return `${total > 0 ? Math.floor((100 * bytes) / total) : 0} % of ${sizeWords(total)}`;
-}
-
-/** `62 MB` */
-export function sizeWords(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB'];
-  let unit = 0;
-  let value = bytes;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${value < 9.95 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
 /** A number, or undefined where the option was not given. */

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { convertModel } from '../checkpoint/convert.js';
 import type { Manifest } from '../checkpoint/manifest.js';
 import { resolveDevicePolicy } from '../device/policy.js';
+import { findModel } from '../locate-model.js';
 import type { Dtype } from '../native/contract.js';
 import { resolveLoadOptions } from '../resolve-options.js';
 import { loadDoor } from '../runtime/load.js';
@@ -12,8 +13,8 @@ import { type Terminal, write } from './terminal.js';
 
 export const help = `Usage: metavoice convert IN OUT [OPTIONS]
 
-Turns a folder of published files (first_stage.pt, second_stage.pt, speaker_encoder.pt, encodec_24khz*.th) into a model
-folder, which loads in no time. OUT must not exist, or be empty.
+Turns a folder of published files (first_stage.pt, second_stage.pt, speaker_encoder.pt, encodec_24khz*.th), or a hub id
+that \`metavoice download\` has fetched, into a model folder, which loads in no time. OUT must not exist, or be empty.
 
   --dtype T           float32, float16, bfloat16, or auto (default): what this machine runs best
   --keep-layers L     layers of the first stage to keep, such as 0-11,18-23
@@ -31,7 +32,8 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
   const [source, destination] = requirePositionals(positionals, ['IN', 'OUT']) as [string, string];
   const dtype = chooseDtype(values.dtype);
   const keepLayers = values['keep-layers'];
-  const manifest = await convertModel(source, destination, {
+  const files = await findModel(source, { download: false, signal: null, onProgress: null });
+  const manifest = await convertModel(files, destination, {
     dtype,
     ...(keepLayers !== undefined && { keepLayers }),
     signal: terminal.signal,

@@ -5,8 +5,11 @@ import { isUsage, type Terminal, UsageError, write } from './terminal.js';
 
 interface Command {
   summary: string;
-  load: () => Promise<{ run: (args: string[], terminal: Terminal) => Promise<void>; help: string }>;
+  load: () => Promise<{ run: Run; help: string }>;
 }
+
+/** A command that says for itself how it went gives the exit code; for the others it is 0. */
+type Run = (args: string[], terminal: Terminal) => Promise<void> | Promise<number>;
 
 const commands: Record<string, Command> = {
   say: { summary: 'speak a text into a WAV file', load: () => import('./say.js') },
@@ -14,8 +17,11 @@ const commands: Record<string, Command> = {
     summary: 'make a voice of a recording, and say what it is worth',
     load: () => import('./voice.js'),
   },
+  download: { summary: 'fetch a model from the Hugging Face hub', load: () => import('./download.js') },
   convert: { summary: 'turn published checkpoints into a model folder', load: () => import('./convert.js') },
   setup: { summary: 'get libtorch, which does the computing', load: () => import('./setup.js') },
+  plan: { summary: 'say what a model takes of memory, and whether it fits', load: () => import('./plan.js') },
+  doctor: { summary: 'see whether speech works here, and why not', load: () => import('./doctor.js') },
 };
 
 const help = `Usage: metavoice COMMAND [OPTIONS]
@@ -35,8 +41,8 @@ Results go to stdout, progress to stderr. Exit code: 0 done, 1 failed, 2 wrong u
 /** Runs one command line and gives the exit code. */
 export async function main(args: string[], terminal: Terminal): Promise<number> {
   try {
-    await dispatch(args, terminal);
-    return 0;
+    const code = await dispatch(args, terminal);
+    return typeof code === 'number' ? code : 0;
   } catch (error) {
     return report(error, args[0], terminal);
   } finally {
@@ -44,7 +50,7 @@ export async function main(args: string[], terminal: Terminal): Promise<number> 
   }
 }
 
-async function dispatch([name, ...rest]: string[], terminal: Terminal): Promise<void> {
+async function dispatch([name, ...rest]: string[], terminal: Terminal): Promise<unknown> {
   if (name === '--version') return write(terminal.stdout, `${version()}\n`);
   if (name === 'help' && rest[0] !== undefined) return dispatch([rest[0], '--help'], terminal);
   if (name === '--help' || name === '-h' || name === 'help') return write(terminal.stdout, help);
@@ -57,7 +63,7 @@ async function dispatch([name, ...rest]: string[], terminal: Terminal): Promise<
   const end = rest.indexOf('--');
   const options = end < 0 ? rest : rest.slice(0, end);
   if (options.includes('--help') || options.includes('-h')) return write(terminal.stdout, command.help);
-  await command.run(rest, terminal);
+  return command.run(rest, terminal);
 }
 
 function report(thrown: unknown, name: string | undefined, terminal: Terminal): number {

@@ -260,6 +260,8 @@ export interface NativeModel {
   decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
   /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */
   readBandwidth(): Promise<number>;
+  /** The most bytes that libtorch held of the GPU at a time in this process; null on the CPU. */
+  peakDeviceBytes(): Promise<number | null>;
   /** Stops the engine thread after the launch in flight; pending calls reject with ERR_DISPOSED. Idempotent. */
   dispose(): Promise<void>;
 }

@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { cacheDirectory } from './paths.js';
 
 /** The version that is fetched when none is found, and that the prebuilt binaries want. */
@@ -136,8 +136,10 @@ export async function inspect(given, required) {
   if (wrong !== null) return wrong;
   if (required === undefined && !(await exists(join(directory, 'include', 'ATen', 'ATen.h'))))
     return 'has no headers (include/ATen/ATen.h)';
-  const machine = await foreignMachine(c10);
-  if (machine !== null) return machine;
+  for (const library of [c10, join(directory, core)]) {
+    const flaw = await flawOf(library);
+    if (flaw !== null) return flaw;
+  }
   return { directory, version, cuda: await exists(join(directory, 'lib', libraryFile('torch_cuda'))) };
 }
 
@@ -174,22 +176,31 @@ async function readVersion(directory) {
 /** ELF's `e_machine` for the architectures Node names; other platforms are left to the loader. */
 const machines = /** @type {Record<string, number>} */ ({ x64: 62, arm64: 183, riscv64: 243, ppc64: 21 });
 
-/** @param {string} library */
-async function foreignMachine(library) {
+/**
+ * Why the loader can't take a library. One that is cut short must not come before it: opening it kills the process.
+ * @param {string} library
+ */
+async function flawOf(library) {
   if (process.platform !== 'linux') return null;
-  const head = Buffer.alloc(20);
+  const head = Buffer.alloc(64);
   const file = await open(library, 'r');
+  let size;
   try {
-    await file.read(head, 0, 20, 0);
+    await file.read(head, 0, head.length, 0);
+    size = (await file.stat()).size;
   } finally {
     await file.close();
   }
-  if (head.readUInt32BE(0) !== 0x7f454c46) return `has a ${libraryFile('c10')} that is not an ELF file`;
+  if (head.readUInt32BE(0) !== 0x7f454c46) return `has a ${basename(library)} that is not an ELF file`;
   const machine = head.readUInt16LE(18);
   const expected = machines[process.arch];
-  if (expected === undefined || machine === expected) return null;
-  const name = Object.keys(machines).find((key) => machines[key] === machine) ?? `ELF machine ${machine}`;
-  return `is built for ${name}, and this Node runs on ${process.arch}`;
+  if (expected !== undefined && machine !== expected) {
+    const name = Object.keys(machines).find((key) => machines[key] === machine) ?? `ELF machine ${machine}`;
+    return `is built for ${name}, and this Node runs on ${process.arch}`;
+  }
+  // The table of sections is the last thing in a library: `e_shoff`, `e_shentsize` and `e_shnum` of 64 bits.
+  const end = Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60);
+  return end > size ? `has a ${basename(library)} that is cut short` : null;
 }
 
 // ------------------------------------------------------------------------------------------ who to ask

@@ -44,6 +44,11 @@ export function loadDoor(): Door {
   return openDoor().door;
 }
 
+/** Path of the addon that `loadDoor` opens; the engine and the kernels lie beside it. Throws `ERR_RUNTIME_NOT_FOUND`. */
+export function addonFile(): string {
+  return openDoor().file;
+}
+
 function openDoor(): { door: Door; file: string } {
   if (door) return door;
   let file: string | undefined;
@@ -92,16 +97,17 @@ function addonNotFound(file: string | undefined, cause: unknown): MetaVoiceError
   );
 }
 
-/** Node says which glibc it runs on; on musl there is none. */
-function isMusl(): boolean {
-  if (existsSync('/etc/alpine-release')) return true;
+const isMusl = (): boolean => existsSync('/etc/alpine-release') || glibcVersion() === null;
+
+/** Version of the glibc that Node runs on: `2.36`. Null where there is none (musl), `unknown` where Node does not say. */
+export function glibcVersion(): string | null {
   try {
     // Otherwise the report asks the name service about every open socket.
     (process.report as { excludeNetwork?: boolean }).excludeNetwork = true;
     const { header } = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
-    return header?.glibcVersionRuntime === undefined;
+    return header?.glibcVersionRuntime ?? null;
   } catch {
-    return false;
+    return 'unknown';
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "binding/utterance.h"
 #include "binding/values.h"
+#include "core/device_memory.h"
 #include "engine/stages.h"
 #include "ops/read_bandwidth.h"
 
@@ -41,6 +42,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
+                      InstanceMethod<&ModelObject::peak_device_bytes>("peakDeviceBytes"),
                       InstanceMethod<&ModelObject::dispose>("dispose")});
 }
 
@@ -135,6 +137,14 @@ Napi::Value ModelObject::read_bandwidth(const Napi::CallbackInfo& info) {
   return host_->run(
       info.Env(), [](const engine::SpeechModel&) { return ops::read_bandwidth(kBytes, kRounds); },
       [](Napi::Env env, double found) -> Napi::Value { return Napi::Number::New(env, found); });
+}
+
+Napi::Value ModelObject::peak_device_bytes(const Napi::CallbackInfo& info) {
+  return host_->run(
+      info.Env(), [](const engine::SpeechModel& model) { return core::peak_device_bytes(model.device()); },
+      [](Napi::Env env, const std::optional<int64_t>& bytes) -> Napi::Value {
+        return bytes ? Napi::Number::New(env, static_cast<double>(*bytes)) : env.Null();
+      });
 }
 
 Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) { return host_->dispose(info.Env()); }

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 
+#include "core/device_memory.h"
 #include "core/error.h"
 
 namespace metavoice::engine {
@@ -57,6 +58,18 @@ SpeechModel::SpeechModel(const ModelDescription& description) : device_(parse_de
     weight_bytes_ += weights.bytes_used();
   }
   check_agreement();
+}
+
+SpeechModel::~SpeechModel() {
+  first_stage_.reset();
+  second_stage_.reset();
+  speaker_encoder_.reset();
+  codec_.reset();
+  try {
+    core::release_device_cache(device_);
+  } catch (...) {
+    // A device that is lost holds nothing any more.
+  }
 }
 
 core::Weights SpeechModel::open(const std::string& file, at::ScalarType dtype) const {

@@ -34,6 +34,10 @@ struct ModelDescription {
 class SpeechModel {
  public:
   explicit SpeechModel(const ModelDescription& description);
+  // Memory of a GPU goes back to the device, not just to libtorch.
+  ~SpeechModel();
+  SpeechModel(const SpeechModel&) = delete;
+  SpeechModel& operator=(const SpeechModel&) = delete;
 
   at::Device device() const { return device_; }
   size_t weight_bytes() const { return weight_bytes_; }

@@ -53,6 +53,20 @@ const cases: Record<ErrorCode, Case> = {
   ERR_VOICE_REQUIRED: { by: 'api', provoke: () => tts.synthesize('hi') },
   ERR_REFERENCE_AUDIO: { by: 'api', provoke: () => tts.voice(folder) },
   ERR_MODEL_NOT_FOUND: { by: 'api', provoke: () => MetaVoice.load({ model: join(folder, 'nowhere') }) },
+  ERR_DOWNLOAD: {
+    by: 'api',
+    async provoke() {
+      const { HF_HOME, HF_HUB_OFFLINE } = process.env;
+      Object.assign(process.env, { HF_HOME: folder, HF_HUB_OFFLINE: '1' });
+      try {
+        return await MetaVoice.load({ model: 'nobody/nothing', download: true });
+      } finally {
+        for (const [name, value] of Object.entries({ HF_HOME, HF_HUB_OFFLINE }))
+          if (value === undefined) delete process.env[name];
+          else process.env[name] = value;
+      }
+    },
+  },
   ERR_CHECKPOINT: {
     by: 'api',
     async provoke() {

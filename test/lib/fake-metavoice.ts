@@ -4,6 +4,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Manifest, TokenizerData, TransformerManifest } from '../../dist/checkpoint/manifest.js';
+import { publishedSizes } from '../../dist/device/model-sizes.js';
+import { planMemory } from '../../dist/device/plan.js';
 import type { DevicePolicy } from '../../dist/device/policy.js';
 import type { LoadedModel } from '../../dist/load-model.js';
 import { create, type MetaVoice } from '../../dist/metavoice.js';
@@ -101,6 +103,13 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
     folder: fakeFolder(),
     source: 'models/fake',
     policy,
+    plan: planMemory(
+      publishedSizes,
+      { id: 'cpu', name: 'a fake', computeCapability: null, available: 8e9 },
+      { dtype: 'float32', quantization: 'none', decoder: 'encodec', batchSize: 1, maxSeconds: null },
+      { model: 'models/fake' },
+    ),
+    residentBefore: 0,
     libtorch: { version: '0.0.0', directory: '/libtorch', source: 'test' },
   };
 }

@@ -130,4 +130,5 @@ export class FakeModel implements NativeModel {
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
   readBandwidth = async () => 1e9;
+  peakDeviceBytes = async () => null;
 }

@@ -18,6 +18,9 @@ describe('loading refuses', () => {
     [{ voice: 'a.wav' }, 'TypeError', /`voice`; it is an option of `synthesize` and `stream`/],
     [{ model: 3 }, 'TypeError', /for `model` but received 3 of type number/],
     [{ model: '' }, 'RangeError', /for `model`/],
+    [{ download: 'yes' }, 'TypeError', /a boolean for `download` but received "yes"/],
+    [{ download: 1 }, 'TypeError', /`download`/],
+    [{ dowload: true }, 'TypeError', /did you mean `download`\?/],
     [{ device: 0 }, 'TypeError', /'cuda:N' for `device` but received 0/],
     [{ device: 'gpu' }, 'RangeError', /for `device` but received "gpu"/],
     [{ device: 'cuda:-1' }, 'RangeError', /`device`/],
@@ -113,6 +116,7 @@ describe('resolved options', () => {
   it('are complete when nothing is given', () => {
     expect(resolveLoadOptions(undefined, none)).toEqual({
       model: 'bundled',
+      download: false,
       device: 'auto',
       dtype: 'auto',
       quantization: 'none',

@@ -1,5 +1,11 @@
 import { describe, expect, it, test } from 'vitest';
-import { numberArgument, requirePositionals, share, sizeWords } from '../../../dist/cli/arguments.js';
+import {
+  numberArgument,
+  requirePositionals,
+  share,
+  showProgress,
+  sizeWords,
+} from '../../../dist/cli/arguments.js';
 import { isUsage, UsageError } from '../../../dist/cli/terminal.js';
 
 describe('numbers on the command line', () => {
@@ -40,6 +46,24 @@ describe('sizes', () => {
   it('are shares of a whole', () => {
     expect(share(41, 100)).toBe('41 % of 100 B');
     expect(share(0, 0)).toBe('0 % of 0 B');
+  });
+});
+
+describe('progress', () => {
+  it.each([
+    [
+      { phase: 'download', file: 'anna/voice/first_stage.pt', bytes: 2e9, totalBytes: 5e9 },
+      'fetching anna/voice/first_stage.pt, 40 % of 5.0 GB',
+    ],
+    [{ phase: 'convert', bytes: 1, totalBytes: 4 }, 'converting the model, 25 % of 4 B'],
+    [{ phase: 'load', part: 'runtime' }, 'opening libtorch'],
+    [{ phase: 'load', part: 'model' }, 'loading the model'],
+    [{ phase: 'speak', seconds: 1.25, segment: 0, segments: 1 }, 'speaking, 1.3 s'],
+  ] as const)('%j', (progress, words) => {
+    const lines: (string | null)[] = [];
+    const terminal = { progress: (line: string | null) => lines.push(line) } as never;
+    showProgress(terminal)(progress);
+    expect(lines).toEqual([words]);
   });
 });
 

@@ -48,7 +48,7 @@ function run(
 describe('wrong usage ends with 2', () => {
   test.each<[string[], RegExp]>([
     [[], /expected a command/],
-    [['sing'], /commands say, voice, convert, setup but received `sing`/],
+    [['sing'], /commands say, voice, download, convert, setup, plan, doctor but received `sing`/],
     [['constructor'], /expected one of the commands/],
     [['say'], /expected TEXT/],
     [['say', 'hi', '--foo'], /Unknown option '--foo'[\s\S]*Try `metavoice say --help`/],
@@ -64,6 +64,11 @@ describe('wrong usage ends with 2', () => {
     [['voice'], /expected FILE/],
     [['convert', 'a'], /expected IN and OUT but received a/],
     [['convert', 'a', 'b', '--dtype', 'fp8'], /for `dtype`/],
+    [['download', 'one', 'two'], /expected at most one ID but received one two/],
+    [['download', 'anna'], /a hub id such as metavoiceio\/metavoice-1B-v0\.1 for `ID` but received "anna"/],
+    [['download', 'a/b@x', '--revision', 'y'], /expected the revision once/],
+    [['download', '--revision', '../x'], /a branch, tag or commit for `--revision`/],
+    [['download', '--with', 'vocoder'], /diffusion or enhancer for `--with` but received "vocoder"/],
     [['setup', 'now'], /expected options only/],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await run(args);
@@ -82,6 +87,7 @@ describe('help and version', () => {
     ['say --help', /Usage: metavoice say TEXT/],
     ['help say', /Usage: metavoice say TEXT/],
     ['voice -h', /Usage: metavoice voice/],
+    ['download --help', /--with LIST/],
     ['convert --help', /--keep-layers/],
     ['setup --help', /--cuda/],
     ['--version', /^\d+\.\d+\.\d+\n$/],

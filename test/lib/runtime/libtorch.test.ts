@@ -47,6 +47,22 @@ describe('one folder', () => {
     expect(await inspect(folder, '2.13.0')).toMatch(`built for ${other}`);
   });
 
+  test.runIf(process.platform === 'linux')('is refused when a library is cut short, or none', async () => {
+    const folder = fakeLibtorch(temporaryFolder());
+    const core = join(folder, 'lib', libraryFile('torch_cpu'));
+    // A table of 3 sections of 64 bytes at byte 1000.
+    const whole = Buffer.concat([elf(), Buffer.alloc(1000 + 3 * 64 - 64)]);
+    whole.writeBigUInt64LE(1000n, 40);
+    whole.writeUInt16LE(64, 58);
+    whole.writeUInt16LE(3, 60);
+    write(core, whole);
+    expect(await inspect(folder, '2.13.0')).toMatchObject({ directory: folder });
+    write(core, whole.subarray(0, -1));
+    expect(await inspect(folder, '2.13.0')).toMatch(/libtorch_cpu\.so that is cut short/);
+    write(core, 'version https://git-lfs.github.com/spec/v1');
+    expect(await inspect(folder, '2.13.0')).toMatch(/libtorch_cpu\.so that is not an ELF file/);
+  });
+
   test('may be a libtorch, a torch package, or the folder that holds one', async () => {
     const site = temporaryFolder();
     const inside = fakeLibtorch(join(site, 'torch'), { python: true });

@@ -1,0 +1,136 @@
+/**
+ * How many bytes a model takes on a device, part by part. Pure arithmetic on sizes; what arithmetic can't tell was
+ * measured, and its constants say where.
+ */
+
+import type { Dtype } from '../native/contract.js';
+import type { Quantization } from '../options.js';
+import type { ModelSizes, StageSizes } from './model-sizes.js';
+
+/** What decides the bytes of a model of given sizes. */
+export interface MemoryRequest {
+  readonly dtype: Dtype;
+  readonly quantization: Quantization;
+  readonly decoder: 'encodec' | 'diffusion';
+  /** Utterances that hold a key-value cache at the same time. */
+  readonly batchSize: number;
+  /** Longest utterance, in seconds; null: as long as the window allows. */
+  readonly maxSeconds: number | null;
+}
+
+/** Bytes of each part, on the device that computes. */
+export interface MemoryParts {
+  /** Weights. */
+  firstStage: number;
+  secondStage: number;
+  speakerEncoder: number;
+  codec: number;
+  diffusion: number;
+  /** Keys and values of all utterances, at their longest. */
+  keyValueCache: number;
+  /** Activations, and the libraries' own buffers. */
+  working: number;
+  /** What a step that overflowed needs to be done again in float32. */
+  redo: number;
+  /** libtorch itself; on a GPU the CUDA context and the code of its kernels. */
+  runtime: number;
+}
+
+const MB = 1e6;
+
+/** Guidance: one row with the speaker, one without. */
+const rows = 2;
+
+/** Two ids a frame. */
+const codebooks = 2;
+
+/**
+ * Text ids of an utterance of so many seconds: published examples have 9 ids a second of speech. Rounded up, for a
+ * segment must fit that is spoken fast.
+ */
+const textIds = (seconds: number): number => Math.ceil(16 + 12 * seconds);
+
+const bytesOf: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, bfloat16: 2 };
+
+/** The bytes of every part. `gpu` false is the CPU, where weights are mapped and counted once. */
+export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: boolean): MemoryParts {
+  const { firstStage, secondStage, speakerEncoder, codec, diffusion } = sizes;
+  const { dtype, quantization, decoder, batchSize } = request;
+  const cache = firstStage ? cacheBytes(firstStage, dtype, positionsOf(sizes, request)) : 0;
+  return {
+    firstStage: firstStage ? stageBytes(firstStage, dtype, quantization) : 0,
+    secondStage: secondStage ? stageBytes(secondStage, dtype, 'none') : 0,
+    speakerEncoder: (speakerEncoder?.parameters ?? 0) * 4,
+    // The convolutions are held folded; on the CPU beside the mapped file they came from.
+    codec: (codec?.parameters ?? 0) * 4 * (gpu ? 1 : 1.75),
+    diffusion: decoder === 'diffusion' ? (diffusion?.parameters ?? 0) * bytesOf[dtype] : 0,
+    keyValueCache: cache * batchSize,
+    working: workingBytes(request, gpu),
+    redo: firstStage ? redoBytes(firstStage, dtype, cache) : 0,
+    runtime: gpu ? gpuRuntime : cpuRuntime,
+  };
+}
+
+export const totalOf = (parts: MemoryParts): number =>
+  Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
+
+/** Numbers of each kind in a language model. */
+export function countStage(stage: StageSizes) {
+  const { layers, width, feedForward, positions, vocabularies, outputs, speakerEmbedding, activation } =
+    stage;
+  const inner = activation === 'swiglu' ? 3 : 2;
+  const sum = (sizes: readonly number[]) => sizes.reduce((all, size) => all + size, 0);
+  return {
+    linears: layers * (4 * width * width + inner * feedForward * width),
+    /** Rows of all matrices in the layers: each has a scale when quantised. */
+    linearRows: layers * (5 * width + (inner - 1) * feedForward),
+    tables: (sum(vocabularies) + positions) * width,
+    heads: sum(outputs) * width,
+    headRows: sum(outputs),
+    speaker: width * speakerEmbedding,
+    norms: (2 * layers + 1) * width,
+    largestMatrix: width * Math.max(3 * width, feedForward),
+  };
+}
+
+/** Weights of a language model as the engine holds them: output layer, norms and speaker projection in float32. */
+function stageBytes(stage: StageSizes, dtype: Dtype, quantization: Quantization): number {
+  const { linears, linearRows, tables, heads, headRows, speaker, norms } = countStage(stage);
+  const { width } = stage;
+  const size = bytesOf[dtype];
+  if (quantization === 'int8')
+    return linears + heads + speaker + 2 * (linearRows + headRows + width) + (tables + norms) * 2;
+  if (quantization === 'int4') return ((linears + speaker) / 128) * (64 + 4) + (tables + heads + norms) * 2;
+  const sharedHead = stage.tied && dtype === 'float32';
+  return (linears + tables) * size + (sharedHead ? 0 : heads * 4) + (speaker + norms) * 4;
+}
+
+/** Positions that an utterance fills at its longest. */
+function positionsOf({ firstStage, codec }: ModelSizes, { maxSeconds }: MemoryRequest): number {
+  const window = firstStage?.positions ?? 0;
+  if (maxSeconds === null || !codec) return window;
+  return Math.min(window, textIds(maxSeconds) + codebooks * Math.ceil(maxSeconds * codec.frameRate));
+}
+
+const cacheBytes = ({ layers, width }: StageSizes, dtype: Dtype, positions: number): number =>
+  2 * layers * width * rows * positions * bytesOf[dtype];
+
+/** One matrix upcast at a time; a float16 cache whose numbers don't fit is widened, for one utterance at a time. */
+function redoBytes(stage: StageSizes, dtype: Dtype, cache: number): number {
+  if (dtype === 'float32') return 0;
+  return countStage(stage).largestMatrix * 4 + (dtype === 'float16' ? cache : 0);
+}
+
+/** Resident pages of libtorch 2.13 on Linux, and of what it sets up: measured, 83 to 90 MB. */
+const cpuRuntime = 90 * MB;
+
+/** A CUDA context with the kernels that libtorch loads lazily: 0.4 to 0.6 GB by published reports; not measured here. */
+const gpuRuntime = 500 * MB;
+
+/**
+ * CPU: prompt, second-stage window, decoder, the JavaScript heap; measured at the published size, 50 to 120 MB. GPU:
+ * workspaces of cuBLAS and cuDNN as well; 0.2 to 0.3 GB by published reports. A diffusion window needs little more.
+ */
+function workingBytes({ decoder }: MemoryRequest, gpu: boolean): number {
+  return (gpu ? 250 : 110) * MB + (decoder === 'diffusion' ? 100 * MB : 0);
+}

@@ -1,0 +1,90 @@
+/** What a plan must know of a model: sizes, from headers alone. */
+
+import type { CodecManifest, Manifest, PartManifest, TransformerManifest } from '../checkpoint/manifest.js';
+import type { PlannedPart } from '../checkpoint/part.js';
+import type { ModelPlan } from '../checkpoint/plan-model.js';
+import { product } from '../checkpoint/torch-file.js';
+
+export type StageSizes = Pick<
+  TransformerManifest,
+  | 'layers'
+  | 'width'
+  | 'feedForward'
+  | 'positions'
+  | 'vocabularies'
+  | 'outputs'
+  | 'tied'
+  | 'speakerEmbedding'
+  | 'activation'
+>;
+
+/** Absent parts are null and cost nothing. Parameters are single numbers, whatever their dtype. */
+export interface ModelSizes {
+  firstStage: StageSizes | null;
+  secondStage: StageSizes | null;
+  speakerEncoder: { parameters: number } | null;
+  codec: { parameters: number; frameRate: number } | null;
+  /** The four diffusion networks together. */
+  diffusion: { parameters: number } | null;
+}
+
+/** MetaVoice-1B as published: what `sizesOfManifest` gives for its files. */
+export const publishedSizes: ModelSizes = {
+  firstStage: {
+    layers: 24,
+    width: 2048,
+    feedForward: 5632,
+    positions: 2048,
+    vocabularies: [2562],
+    outputs: [2562],
+    tied: true,
+    speakerEmbedding: 256,
+    activation: 'swiglu',
+  },
+  secondStage: {
+    layers: 6,
+    width: 384,
+    feedForward: 1536,
+    positions: 1024,
+    vocabularies: [1538, 1025],
+    outputs: [1025, 1025, 1025, 1025, 1025, 1025],
+    tied: false,
+    speakerEmbedding: 256,
+    activation: 'gelu',
+  },
+  speakerEncoder: { parameters: 1_423_616 },
+  // Encoder, decoder and 32 codebooks of 1,024 × 128.
+  codec: { parameters: 19_046_114, frameRate: 75 },
+  diffusion: { parameters: 1_145_740_032 },
+};
+
+export const sizesOfManifest = ({
+  firstStage,
+  secondStage,
+  speakerEncoder,
+  codec,
+}: Manifest): ModelSizes => ({
+  firstStage,
+  secondStage,
+  speakerEncoder: speakerEncoder && { parameters: floatsIn(speakerEncoder) },
+  codec: codec && { parameters: floatsIn(codec), frameRate: frameRateOf(codec) },
+  diffusion: null,
+});
+
+/** Of published files, before they are converted. */
+export const sizesOfPlan = ({ firstStage, secondStage, speakerEncoder, codec }: ModelPlan): ModelSizes => ({
+  firstStage: firstStage?.manifest ?? null,
+  secondStage: secondStage?.manifest ?? null,
+  speakerEncoder: speakerEncoder && { parameters: numbersIn(speakerEncoder) },
+  codec: codec && { parameters: numbersIn(codec), frameRate: frameRateOf(codec.manifest) },
+  diffusion: null,
+});
+
+/** Both are stored in float32; their headers are a few kilobytes. */
+const floatsIn = ({ bytes }: PartManifest): number => Math.floor(bytes / 4);
+
+const numbersIn = ({ tensors }: PlannedPart<PartManifest>): number =>
+  tensors.reduce((sum, { source }) => sum + product(source.shape), 0);
+
+const frameRateOf = ({ sampleRate, ratios }: Pick<CodecManifest, 'sampleRate' | 'ratios'>): number =>
+  sampleRate / product(ratios);

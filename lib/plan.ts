@@ -1,0 +1,197 @@
+/** What a model takes of a device's memory, told before anything is loaded. */
+
+import { existsSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { bundledModel, namesBundled } from './bundled.js';
+import { planFolderSync, planPathsSync } from './checkpoint/convert.js';
+import { manifestFile } from './checkpoint/manifest.js';
+import { checkModelFolderSync } from './checkpoint/model-folder.js';
+import { countDiffusion } from './device/diffusion-size.js';
+import { type ModelSizes, publishedSizes, sizesOfManifest, sizesOfPlan } from './device/model-sizes.js';
+import { type MemoryPlan, type PlannedDevice, planMemory } from './device/plan.js';
+import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
+import { parseHubName } from './hub/cache.js';
+import { publishedModel } from './hub/catalogue.js';
+import { hubModelNotFound } from './hub/model.js';
+import { expectedRange, expectedType, isPlainObject, isString } from './is.js';
+import { locateModel } from './locate-model.js';
+import type { Dtype } from './native/contract.js';
+import {
+  copyOptions,
+  integerOf,
+  nonEmpty,
+  numberOf,
+  orDefault,
+  requireOneOf,
+  secondsOf,
+} from './option-values.js';
+import { type DeviceOption, defaults, type Quantization } from './options.js';
+import { resolveDevice, resolveDtype } from './resolve-options.js';
+import { loadDoor } from './runtime/load.js';
+
+/** A GPU that is thought of, not of this machine. */
+export interface DeviceDescription {
+  /** @example 'Tesla T4' */
+  name: string;
+  /** @example '7.5' */
+  computeCapability: string;
+  /** Bytes that a program can have of it. */
+  memory: number;
+}
+
+/** Options of `plan`; those of `MetaVoice.load` mean the same. */
+export interface PlanOptions {
+  /**
+   * A model folder, a folder of published files, or a hub id that was fetched; the published model is known before.
+   * @default environment `METAVOICE_MODEL`, else the sizes of MetaVoice-1B as published
+   */
+  model?: string;
+  /**
+   * A device of this machine, or a GPU that is described.
+   * @default environment `METAVOICE_DEVICE`, else 'auto'
+   */
+  device?: DeviceOption | DeviceDescription;
+  /** @default environment `METAVOICE_DTYPE`, else 'auto': what the device runs best */
+  dtype?: 'auto' | Dtype;
+  /**
+   * Weights of the first stage. Planned ahead: this version loads `'none'` only.
+   * @default 'none'
+   */
+  quantization?: Quantization;
+  /**
+   * Planned ahead: this version speaks with `'encodec'` only.
+   * @default 'auto', which is 'encodec'
+   */
+  decoder?: 'auto' | 'encodec' | 'diffusion';
+  /**
+   * Utterances at the same time. Integer, 1 to 256.
+   * @default 1
+   */
+  batchSize?: number;
+  /**
+   * The longest utterance, in seconds. Greater than 0.
+   * @default what the window of the model holds
+   */
+  maxSeconds?: number;
+}
+
+const planKeys = ['model', 'device', 'dtype', 'quantization', 'decoder', 'batchSize', 'maxSeconds'] as const;
+
+/**
+ * The bytes that a model takes on a device, part by part, and whether they fit. Synchronous; reads headers only, opens
+ * neither libtorch nor a CUDA context. `MetaVoice.load` refuses what does not fit by the same arithmetic.
+ *
+ * @example
+ * const { fits, advice } = plan({ model: 'models/metavoice-1B', device: 'cuda:0' });
+ *
+ * @throws TypeError, RangeError for options; MetaVoiceError ERR_MODEL_NOT_FOUND, ERR_CHECKPOINT, ERR_CUDA_UNAVAILABLE,
+ * ERR_DTYPE_UNSUPPORTED, ERR_RUNTIME_NOT_FOUND (no addon).
+ */
+export function plan(options?: PlanOptions): MemoryPlan {
+  const given = copyOptions(options, 'options', planKeys);
+  const quantization = orDefault(given.quantization, defaults.load.quantization) as Quantization;
+  requireOneOf(quantization, ['none', 'int8', 'int4'], 'quantization');
+  const decoder = orDefault(given.decoder, defaults.speak.decoder);
+  requireOneOf(decoder, ['auto', 'encodec', 'diffusion'], 'decoder');
+  const batchSize = integerOf(orDefault(given.batchSize, defaults.load.batchSize), 'batchSize', 1, 256);
+  const maxSeconds = secondsOf(given.maxSeconds, 'maxSeconds');
+  const dtype = resolveDtype(given.dtype, process.env);
+  const { device, policy } = chooseDevice(given.device, dtype, quantization);
+  const { sizes, model } = sizesOf(given.model, policy.dtype);
+  const request = {
+    dtype: policy.dtype,
+    quantization,
+    decoder: decoder === 'diffusion' ? decoder : 'encodec',
+    batchSize,
+    maxSeconds,
+  } as const;
+  return planMemory(sizes, device, request, { model });
+}
+
+function chooseDevice(
+  value: unknown,
+  dtype: 'auto' | Dtype,
+  quantization: Quantization,
+): { device: PlannedDevice; policy: DevicePolicy } {
+  if (isPlainObject(value)) return describedDevice(value, dtype, quantization);
+  const device = resolveDevice(value, process.env);
+  const door = loadDoor();
+  const facts: DeviceFacts = { cpu: door.cpuFacts(), cuda: door.cudaFacts(), libtorch: null };
+  const policy = resolveDevicePolicy(facts, { device, dtype, quantization });
+  return { device: plannedDevice(policy, facts), policy };
+}
+
+/** The device that a policy chose, with the memory that it has free. */
+export function plannedDevice(
+  { device: id, name, computeCapability }: DevicePolicy,
+  facts: DeviceFacts,
+): PlannedDevice {
+  const gpu = facts.cuda?.devices.find(({ index }) => `cuda:${index}` === id);
+  const available = gpu ? (gpu.freeMemory ?? gpu.totalMemory) : facts.cpu.freeMemory;
+  return { id, name, computeCapability, available };
+}
+
+/** A GPU that is described is judged like one that is there, by a driver that serves it. */
+function describedDevice(
+  value: Record<string, unknown>,
+  dtype: 'auto' | Dtype,
+  quantization: Quantization,
+): { device: PlannedDevice; policy: DevicePolicy } {
+  const given = copyOptions(value, 'device', ['name', 'computeCapability', 'memory']);
+  const name = nonEmpty(given.name, 'device.name', 'a name');
+  const available = numberOf(given.memory, 'device.memory', 1, Number.MAX_SAFE_INTEGER, Number.NaN);
+  if (given.memory === undefined) throw expectedType('bytes', 'device.memory', given.memory);
+  const { computeCapability } = given;
+  if (!isString(computeCapability))
+    throw expectedType("a compute capability such as '7.5'", 'device.computeCapability', computeCapability);
+  if (!/^\d{1,2}\.\d$/.test(computeCapability))
+    throw expectedRange("a compute capability such as '7.5'", 'device.computeCapability', computeCapability);
+  const gpu = {
+    index: 0,
+    name,
+    computeCapability,
+    totalMemory: available,
+    freeMemory: available,
+    multiprocessors: 0,
+    mig: false,
+    integrated: false,
+  };
+  const cuda = {
+    driver: null,
+    driverCuda: '13.0',
+    failure: null,
+    visibleDevices: null,
+    devices: [gpu],
+    listed: [{ name, mig: false }],
+  };
+  const facts: DeviceFacts = { cpu: loadDoor().cpuFacts(), cuda, libtorch: null };
+  const policy = resolveDevicePolicy(facts, { device: 'cuda:0', dtype, quantization });
+  return { device: { id: name, name, computeCapability, available }, policy };
+}
+
+/** Sizes of a model, from its headers; without a model, or before the published one is fetched, the published ones. */
+function sizesOf(value: unknown, dtype: Dtype): { sizes: ModelSizes; model: string } {
+  const named = value === undefined ? process.env.METAVOICE_MODEL || undefined : value;
+  if (named === undefined) return { sizes: publishedSizes, model: 'published sizes' };
+  const model = nonEmpty(named, 'model', "a folder, a hub id or 'bundled'");
+  const located = locateModel(namesBundled(model) ? bundledModel() : model);
+  if (typeof located === 'string') return { sizes: sizesOfFolder(resolve(located), dtype), model };
+  if (located.missing.length === 0)
+    return { sizes: withDiffusion(sizesOfPlan(planPathsSync(located.paths, dtype)), null), model };
+  if (parseHubName(model)?.repository !== publishedModel) throw hubModelNotFound(located);
+  return { sizes: publishedSizes, model };
+}
+
+function sizesOfFolder(folder: string, dtype: Dtype): ModelSizes {
+  const isModelFolder = existsSync(join(folder, manifestFile)) && statSync(folder).isDirectory();
+  const sizes = isModelFolder
+    ? sizesOfManifest(checkModelFolderSync(folder))
+    : sizesOfPlan(planFolderSync(folder, dtype));
+  return withDiffusion(sizes, countDiffusion(folder));
+}
+
+/** Where the diffusion networks are not beside the model, the published ones are what would be added. */
+const withDiffusion = (sizes: ModelSizes, diffusion: ModelSizes['diffusion']): ModelSizes => ({
+  ...sizes,
+  diffusion: diffusion ?? publishedSizes.diffusion,
+});
