@@ -1,6 +1,14 @@
-/** One part of the benchmark in a process of its own: `node bench/part.mjs convert|load|speak '{…}'`, JSON on stdout. */
+/**
+ * One part of the benchmark in a process of its own: `node bench/part.mjs convert|load|speak|eventLoop '{…}'`, JSON on
+ * stdout.
+ */
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const fixtures = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'fixtures');
@@ -40,6 +48,30 @@ function stepWeightBytes({ width, feedForward, layers, outputs, activation }, dt
   return layers * perLayer * size + (outputs[0] ?? 0) * width * 4; // the output layer is read in float32
 }
 
+/**
+ * What a timer of one millisecond felt while something ran: milliseconds from one turn to the next.
+ *
+ * @template T
+ * @param {() => Promise<T>} work
+ */
+async function watched(work) {
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const result = await work();
+  await wait(5); // what held the loop at the end is seen by the next turn
+  delay.disable();
+  const [median, p99, longest] = [delay.percentile(50), delay.percentile(99), delay.max].map((n) => n / 1e6);
+  return { result, delay: { median, p99, longest, turns: delay.count } };
+}
+
+/** Seven minutes of speech that no cache knows: the recording ten times, and a tail of noise that decoders skip. */
+async function longRecording() {
+  const path = join(tmpdir(), `metavoice-bench-${process.pid}.mp3`);
+  const once = readFileSync(join(fixtures, 'voices', 'bria.mp3'));
+  await writeFile(path, Buffer.concat([...Array(10).fill(once), randomBytes(16)]));
+  return path;
+}
+
 /** @type {Record<string, (settings: any) => Promise<object>>} */
 const parts = {
   async convert({ source, destination, dtype }) {
@@ -61,6 +93,31 @@ const parts = {
     const loadSeconds = since(start);
     await tts.dispose();
     return { loadSeconds, runtimeSeconds, peakBytes: peakBytes() };
+  },
+
+  /** How long the event loop is held, in a fresh process: loading comes first, and is cold. */
+  async eventLoop({ model, published, destination, dtype, seconds }) {
+    const { MetaVoice } = await import('../dist/index.js');
+    const load = await watched(() => MetaVoice.load({ model, dtype }));
+    const tts = load.result;
+    const recording = await longRecording();
+    const voice = await watched(() => tts.voice(recording)).finally(() => rm(recording));
+    const speak = await watched(() =>
+      tts.synthesize(text, { voice: voice.result, seed: 1, maxSeconds: seconds }),
+    );
+    const { convertModel } = await import('../dist/checkpoint/convert.js');
+    const convert =
+      published &&
+      (await watched(() => convertModel(published, destination, { dtype: tts.dtype })).finally(() =>
+        rm(destination, { recursive: true, force: true }),
+      ));
+    await tts.dispose();
+    return {
+      load: load.delay,
+      voice: voice.delay,
+      speak: speak.delay,
+      convert: convert ? convert.delay : null,
+    };
   },
 
   async speak({ model, dtype, seconds }) {

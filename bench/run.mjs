@@ -70,8 +70,14 @@ const format = (value, digits = 2) => (value === null || value === undefined ? '
 const gigabytes = (bytes) => (bytes === null ? '–' : `${(bytes / 1e9).toFixed(2)} GB`);
 
 /** What was measured, in words. @param {any} result @returns {string[][]} */
-function rows({ convert, warm, speak }) {
+function rows({ convert, warm, speak, eventLoop }) {
   const { first } = speak;
+  const held = Object.entries({
+    load: 'cold load',
+    voice: 'voice of 7 minutes',
+    speak: 'speaking',
+    convert: 'converting',
+  });
   return [
     ...(convert
       ? [
@@ -91,6 +97,12 @@ function rows({ convert, warm, speak }) {
     ['first audio: seconds', format(speak.firstAudioSeconds)],
     ['real-time factor', format(speak.realTimeFactor)],
     ['peak resident', gigabytes(speak.peakBytes)],
+    ...held
+      .filter(([name]) => eventLoop[name])
+      .map(([name, words]) => [
+        `event loop, ${words}: p99 and longest turn, ms`,
+        `${format(eventLoop[name].p99, 1)} ${format(eventLoop[name].longest, 1)}`,
+      ]),
   ];
 }
 
@@ -98,10 +110,12 @@ refuseBusyMachine();
 const seconds = Number(options.seconds);
 const temporary = join(cacheDirectory(), 'bench', `converted-${process.pid}`);
 let model = options.model;
+/** @type {string | null} */
+let published = null;
 let convert = null;
 try {
   if (!model) {
-    const published = await publishedFolder();
+    published = await publishedFolder();
     say('converting');
     convert = await part('convert', { source: published, destination: temporary, dtype: options.dtype });
     model = temporary;
@@ -111,6 +125,9 @@ try {
   const warm = await part('load', { model, dtype: options.dtype });
   say(`speaking ${seconds} s`);
   const speak = await part('speak', { model, dtype: options.dtype, seconds });
+  say('watching the event loop');
+  const destination = `${temporary}-again`;
+  const eventLoop = await part('eventLoop', { model, published, destination, dtype: options.dtype, seconds });
   const result = {
     date: new Date().toISOString(),
     commit:
@@ -122,6 +139,7 @@ try {
     convert,
     warm,
     speak,
+    eventLoop,
   };
   const out = options.out ?? join(here, 'results', 'latest.json');
   await mkdir(dirname(out), { recursive: true });

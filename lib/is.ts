@@ -18,13 +18,25 @@ export const inRange = (value: number, low: number, high: number): boolean => va
 export function received(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return 'undefined';
-  if (typeof value === 'string')
-    return `${JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)} of type string`;
+  if (typeof value === 'string') return `${JSON.stringify(short(value))} of type string`;
   if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint')
-    return `${value} of type ${typeof value}`;
-  if (typeof value === 'function') return `a function`;
-  if (Array.isArray(value)) return `an array of length ${value.length}`;
-  return `an object of type ${(value as object).constructor?.name ?? 'Object'}`;
+    return `${short(String(value))} of type ${typeof value}`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'symbol') return 'a symbol';
+  return objectWords(value);
+}
+
+const short = (text: string): string => (text.length > 60 ? `${text.slice(0, 60)}…` : text);
+
+/** A refusal must not fail on what it refuses: proxies and getters may throw. */
+function objectWords(value: object): string {
+  try {
+    if (Array.isArray(value)) return `an array of length ${value.length}`;
+    const name: unknown = value.constructor?.name;
+    return `an object of type ${isString(name) && name !== '' ? short(name) : 'Object'}`;
+  } catch {
+    return 'an object that cannot be looked into';
+  }
 }
 
 /** `expected <what> for <name> but received <value> of type <type>` */

@@ -9,7 +9,7 @@ import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype, UtteranceRequest } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
 import type { LoadOptions, SpeakOptions, VoiceSource } from './options.js';
-import { planText, type SpokenSegment } from './plan-text.js';
+import { planText, prepareTokenizers, type SpokenSegment } from './plan-text.js';
 import {
   type ResolvedLoadOptions,
   type ResolvedSpeakOptions,
@@ -251,6 +251,7 @@ export async function openMetaVoice(options: ResolvedLoadOptions, site: CallSite
   return asking(site, async () => {
     const model = await loadModel(options, site);
     try {
+      await prepareTokenizers(model.manifest);
       return create(model, options);
     } catch (error) {
       await model.native.dispose();

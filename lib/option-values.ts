@@ -129,8 +129,11 @@ export function functionOf(value: unknown, name: string): OnProgress | null {
 export function signalOf(value: unknown): AbortSignal | null {
   if (value === undefined) return null;
   const signal = value as AbortSignal | null;
-  if (typeof signal !== 'object' || signal === null || !isFunction(signal.throwIfAborted)) {
-    throw expectedType('an AbortSignal', 'signal', value);
-  }
+  const sound =
+    typeof signal === 'object' &&
+    signal !== null &&
+    isBoolean(signal.aborted) &&
+    [signal.throwIfAborted, signal.addEventListener, signal.removeEventListener].every(isFunction);
+  if (!sound) throw expectedType('an AbortSignal', 'signal', value);
   return signal;
 }

@@ -1,6 +1,7 @@
 /** From a text to the ids that both stages read, segment by segment. */
 
-import type { TokenizerData } from './checkpoint/manifest.js';
+import { setImmediate as rest } from 'node:timers/promises';
+import type { Manifest, TokenizerData } from './checkpoint/manifest.js';
 import { normalizeText, requireSpeakable } from './text/normalize.js';
 import { requireFits, segmentText } from './text/segment.js';
 import { Tokenizer } from './text/tokenizer.js';
@@ -38,6 +39,20 @@ export function planText(
     requireFits(Math.max(firstStageIds.length, secondStageIds.length), limit, segment);
     return { text: segment, firstStageIds, secondStageIds };
   });
+}
+
+/**
+ * Makes the tokenizers of both stages, each in a turn of the event loop of its own, so that the first request finds them.
+ *
+ * @throws MetaVoiceError ERR_CHECKPOINT for one that is not sound
+ */
+export async function prepareTokenizers({ firstStage, secondStage }: Manifest): Promise<void> {
+  for (const stage of [firstStage, secondStage]) {
+    if (!stage) continue;
+    await rest();
+    // Encoding once compiles the pattern.
+    tokenizerOf(stage.tokenizer).tokenizer.encode('');
+  }
 }
 
 interface Ready {

@@ -27,6 +27,7 @@ import {
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
+import type { Voice } from './voice/voice.js';
 
 export interface ResolvedLoadOptions {
   readonly model: string;
@@ -273,8 +274,11 @@ export function requireVoiceSource(value: unknown, name: string): VoiceSource {
   if (isString(value)) return nonEmpty(value, name, what);
   if (typeof value !== 'object' || value === null) throw expectedType(what, name, value);
   if ('embedding' in value) {
-    if (value.embedding instanceof Float32Array) return value as VoiceSource;
-    throw expectedType('a Float32Array', `${name}.embedding`, value.embedding);
+    const { embedding, encoder } = value as { embedding: unknown; encoder?: unknown };
+    if (!(embedding instanceof Float32Array))
+      throw expectedType('a Float32Array', `${name}.embedding`, embedding);
+    nonEmpty(encoder, `${name}.encoder`, 'the digest of its speaker encoder');
+    return value as Voice;
   }
   if (!isPlainObject(value)) throw expectedType(what, name, value);
   const source = copyOptions(value, name, ['file', 'samples', 'sampleRate', 'speaker']);

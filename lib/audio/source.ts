@@ -1,22 +1,30 @@
-import { open } from 'node:fs/promises';
+import { constants, open } from 'node:fs/promises';
 import { MetaVoiceError } from '../errors.js';
 import { AudioProblem, acceptedFormats, maximumBytes } from './limits.js';
 
-/** The bytes of a regular file of a sane size. Throws {@link AudioProblem}, or the signal's own reason. */
+/** Opening a pipe would wait for somebody to write into it, for ever if need be. */
+const readOnly = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/**
+ * The bytes of a regular file of a sane size.
+ * @param most bytes that it may have
+ * @throws {@link AudioProblem}, or the signal's own reason
+ */
 export async function readRecording(
   path: string,
   signal?: AbortSignal | undefined,
+  most: number = maximumBytes,
 ): Promise<Uint8Array<ArrayBuffer>> {
   signal?.throwIfAborted();
-  const file = await open(path).catch((cause: NodeJS.ErrnoException) => {
+  const file = await open(path, readOnly).catch((cause: NodeJS.ErrnoException) => {
     throw new AudioProblem(reasons[cause.code ?? ''] ?? cause.message, checkPath, cause);
   });
   try {
     const facts = await file.stat();
     if (facts.isDirectory()) throw new AudioProblem('a folder', checkPath);
     if (!facts.isFile()) throw new AudioProblem('something that is not a regular file', checkPath);
-    if (facts.size > maximumBytes)
-      throw new AudioProblem(`${facts.size} bytes`, `give a file of at most ${maximumBytes} bytes`);
+    if (facts.size > most)
+      throw new AudioProblem(`${facts.size} bytes`, `give a file of at most ${most} bytes`);
     const content = await file.readFile(signal ? { signal } : {});
     // Small buffers may share their memory with others, and shared memory cannot be moved to a worker.
     const whole = content.byteLength === content.buffer.byteLength;

@@ -1,4 +1,4 @@
-import { close, closeSync, fstat, fstatSync, open, openSync, read, readSync } from 'node:fs';
+import { close, closeSync, constants, fstat, fstatSync, open, openSync, read, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { type Ask, ask, type Reading } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
@@ -26,9 +26,12 @@ export function* readingFile<T>(path: string, use: (reader: ByteReader) => Readi
   }
 }
 
+/** Opening a pipe would wait for somebody to write into it, for ever if need be. */
+const readOnly = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
 const opened = (path: string): Ask<number> => ({
-  sync: () => openSync(path, 'r'),
-  async: () => promisify(open)(path, 'r'),
+  sync: () => openSync(path, readOnly),
+  async: () => promisify(open)(path, readOnly),
 });
 
 const factsOf = (handle: number) => ({

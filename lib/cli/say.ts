@@ -1,8 +1,8 @@
 /** `metavoice say`: a text in, a WAV file out. */
 
-import { readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { addAbortSignal, Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import { MetaVoice } from '../metavoice.js';
@@ -133,14 +133,30 @@ async function readText(file: string | undefined, words: string[], terminal: Ter
   if (file === undefined && words.length === 0)
     throw new UsageError('expected TEXT, `-f FILE` or - but received nothing');
   const source = file ?? (words.length === 1 ? words[0] : undefined);
-  if (source === '-') return decode(await readAll(terminal), 'stdin');
+  const { stdin, signal } = terminal;
+  if (source === '-') return decode(await readAll(stdin, 'stdin', signal), 'stdin');
   if (file === undefined) return words.join(' ');
-  return decode(await readFile(file, { signal: terminal.signal }), file);
+  if ((await stat(file)).isDirectory()) throw new Error(`expected a text file at ${file} but found a folder`);
+  return decode(await readAll(createReadStream(file), file, signal), file);
 }
 
-/** Everything on stdin. */
-function readAll({ stdin, signal }: Terminal): Promise<Buffer> {
-  return buffer(addAbortSignal(signal, stdin instanceof Readable ? stdin : Readable.from(stdin)));
+/** More bytes than any text that could be spoken. */
+const mostBytes = 1 << 24;
+
+/** All that comes, but not of what has no end. */
+async function readAll(source: NodeJS.ReadableStream, name: string, signal: AbortSignal): Promise<Buffer> {
+  const stream = addAbortSignal(signal, source instanceof Readable ? source : Readable.from(source));
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of stream) {
+    bytes += piece.length;
+    if (bytes > mostBytes)
+      throw new Error(
+        `expected a text of at most ${mostBytes} bytes in ${name} but found more; speak it in several shorter parts`,
+      );
+    pieces.push(Buffer.from(piece));
+  }
+  return Buffer.concat(pieces);
 }
 
 /** UTF-8, with or without a byte order mark; other encodings are refused, not misread. */

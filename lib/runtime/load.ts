@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { setImmediate as rest } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { fromNative, MetaVoiceError } from '../errors.js';
 import type { CudaFacts, Door, Engine } from '../native/contract.js';
@@ -149,6 +150,8 @@ function startLoading(option: string | undefined): Promise<LoadedEngine> {
 
 async function findAndOpen(option: string | undefined): Promise<LoadedEngine> {
   const { door, file } = openDoor();
+  // Finding and opening the addon takes some milliseconds the first time; others get their turn before it goes on.
+  await rest();
   const engineFile = join(
     dirname(file),
     process.platform === 'darwin' ? 'libmetavoice.dylib' : 'libmetavoice.so',

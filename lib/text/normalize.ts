@@ -106,7 +106,7 @@ export const codePointName = (point: number): string =>
 /** `"é" (U+00E9) at 3 and 7` */
 export function describeLetter({ letter, codePoint, positions }: UnknownLetter): string {
   // Half of a pair, or a letter without a shape, would garble the message.
-  const shape = /^[\p{Cs}\p{Cc}\p{Cf}\p{Cn}]$/u.test(letter) ? '' : `"${letter}" `;
+  const shape = /^\p{C}$/u.test(letter) ? '' : `"${letter}" `;
   const shown = positions.slice(0, 3).join(', ');
   const more = positions.length > 3 ? ` and ${positions.length - 3} more places` : '';
   return `${shape}${shape ? `(${codePoint})` : codePoint} at index ${shown}${more}`;

@@ -13,7 +13,9 @@ export function segmentText(normalized: string): string[] {
  */
 export function requireFits(tokens: number, limit: number, text: string): void {
   if (tokens <= limit) return;
-  const start = text.length > 40 ? `${text.slice(0, 40).trimEnd()}…` : text;
+  // Letters that steer a terminal or the direction of writing, and halves of pairs, stay out of messages.
+  const shown = text.slice(0, 40).replace(/\p{C}/gu, '?');
+  const start = text.length > 40 ? `${shown.trimEnd()}…` : shown;
   throw new MetaVoiceError(
     'ERR_TEXT_TOO_LONG',
     `expected a text of at most ${limit} tokens but "${start}" has ${tokens} (${text.length} letters); ` +

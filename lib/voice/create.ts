@@ -7,7 +7,7 @@ import { expectedRange, expectedType, inRange, isInteger, isString } from '../is
 import { cacheDirectory } from '../runtime/paths.js';
 import { VoiceCache } from './cache.js';
 import { recommendedSeconds, voiceQuality } from './quality.js';
-import { parseVoice, Voice, voiceId } from './voice.js';
+import { maximumVoiceFile, parseVoice, Voice, voiceId, voiceText } from './voice.js';
 import type { PreparedVoice, VoiceJob } from './voice-worker.js';
 
 /** A recording, or a voice file that `Voice.save` wrote: as a path, or samples in [-1, 1] with their rate in hertz. */
@@ -108,18 +108,9 @@ function looksLikeJson(bytes: Uint8Array): boolean {
   return /^\ufeff?\s*\{/.test(start);
 }
 
-/** Voice files are a few kilobytes. */
-const maximumVoiceFile = 2 ** 20;
-
 function savedVoice(bytes: Uint8Array, name: string, encoderDigest: string): Voice {
   if (bytes.length > maximumVoiceFile) throw new AudioProblem('a text file');
-  const voice = parseVoice(
-    Buffer.from(bytes)
-      .toString('utf8')
-      .replace(/^\ufeff/, ''),
-    name,
-  );
-  return requireEncoder(voice, encoderDigest, name);
+  return requireEncoder(parseVoice(voiceText(bytes), name), encoderDigest, name);
 }
 
 /** Embeddings of different speaker encoders mean different things, and would speak as somebody else. */

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { endianness } from 'node:os';
+import { readRecording } from '../audio/source.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
-import { expectedType, isFiniteNumber, isPlainObject, isString } from '../is.js';
+import { expectedType, isFiniteNumber, isPlainObject, isString, received } from '../is.js';
 import { qualityWarnings, type VoiceQuality } from './quality.js';
 
 export type { VoiceQuality } from './quality.js';
+
+/** Voice files are a few kilobytes. */
+export const maximumVoiceFile = 2 ** 20;
 
 const fileFormat = 'metavoice-voice';
 const fileVersion = 1;
@@ -103,10 +106,10 @@ export class Voice {
    */
   static async load(path: string): Promise<Voice> {
     if (!isString(path) || path === '') throw expectedType('a path', 'path', path);
-    const text = await readFile(path, 'utf8').catch((cause: Error) => {
+    const bytes = await readRecording(path, undefined, maximumVoiceFile).catch((cause: Error) => {
       throw broken(path, 'a readable file', cause.message, cause);
     });
-    return parseVoice(text, path);
+    return parseVoice(voiceText(bytes), path);
   }
 
   toJSON(): VoiceFile {
@@ -141,6 +144,9 @@ export function voiceId(kind: 'file' | 'samples' | 'embedding', digest: string, 
     .slice(0, 32);
 }
 
+/** The text of a voice file: UTF-8, with or without a byte order mark. */
+export const voiceText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
 /** The voice in the text of a voice file; `path` is for messages. */
 export function parseVoice(text: string, path: string | null): Voice {
   let value: unknown;
@@ -154,7 +160,7 @@ export function parseVoice(text: string, path: string | null): Voice {
 
 function fromValue(value: unknown, path: string | null): Voice {
   const refuse = (expected: string, found: unknown): never => {
-    throw broken(path, expected, JSON.stringify(found)?.slice(0, 80) ?? 'nothing');
+    throw broken(path, expected, found === undefined ? 'nothing' : received(found));
   };
   if (!isPlainObject(value)) return refuse('an object', value);
   const { format, version, id, encoder, embedding, quality } = value;
