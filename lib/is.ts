@@ -24,7 +24,9 @@ export function received(value: unknown): string {
     return `${value} of type ${typeof value}`;
   if (typeof value === 'function') return `a function`;
   if (Array.isArray(value)) return `an array of length ${value.length}`;
-  return `an object of type ${(value as object).constructor?.name ?? 'Object'}`;
+  // A value that was read from a file may have anything under this name.
+  const name: unknown = (value as object).constructor?.name;
+  return `an object of type ${typeof name === 'string' ? name.slice(0, 60) : 'Object'}`;
 }
 
 /** `expected <what> for <name> but received <value> of type <type>` */
