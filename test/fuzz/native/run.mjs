@@ -58,7 +58,7 @@ run(binary, [
   `-seed=${values.seed}`,
   `-dict=${join(root, 'test', 'fuzz', 'native', 'safetensors.dict')}`,
   '-max_len=4096',
-  '-timeout=1',
+  '-timeout=20',
   '-rss_limit_mb=1024',
   '-malloc_limit_mb=256',
   '-print_final_stats=1',
