@@ -8,6 +8,8 @@ import { refuseCheckpoint, shown } from './refuse.js';
 import type { StoragePlace } from './torch-file.js';
 
 const magic = 0x1950a86a20f9469cfc6cn;
+/** The pickles around the value: numbers, a small dictionary, a list of names. */
+const largestSmall = 1 << 20;
 
 /**
  * The container that `torch.save` wrote before 2020: five pickles (magic, version, machine, value, storage keys), then
@@ -29,24 +31,24 @@ export function* readingLegacy(
 
 function* readingHead(reader: ByteReader, head: Buffer) {
   let at = 0;
-  function* next(): Reading<Unpickled> {
-    const pickle = yield* unpickling(head, reader.path, at);
+  function* next(most: number): Reading<Unpickled> {
+    const pickle = yield* unpickling(head.subarray(0, at + most), reader.path, at);
     at += pickle.bytes;
     return pickle;
   }
-  if ((yield* next()).value !== magic)
+  if ((yield* next(largestSmall)).value !== magic)
     throw refuseCheckpoint(reader.path, 'expected a file of torch.save, found another pickle');
-  const version = (yield* next()).value;
+  const version = (yield* next(largestSmall)).value;
   if (version !== 1001)
     throw refuseCheckpoint(
       reader.path,
       `version ${shown(version)} of the old torch container; expected 1001`,
     );
-  const system = (yield* next()).value;
+  const system = (yield* next(largestSmall)).value;
   if (!(system instanceof Map) || system.get('little_endian') !== true)
     throw refuseCheckpoint(reader.path, 'expected little-endian numbers');
-  const { value, storages } = yield* next();
-  const keys = (yield* next()).value;
+  const { value, storages } = yield* next(head.length);
+  const keys = (yield* next(largestSmall)).value;
   if (!Array.isArray(keys) || keys.length > mostEntries || new Set(keys).size !== keys.length)
     throw refuseCheckpoint(reader.path, 'its list of storages is damaged');
 
