@@ -11,6 +11,7 @@ describe.each([
   ['manifest', 3000],
   ['sniff', 3000],
   ['wav', 3000],
+  ['ogg', 3000],
   // A decoder takes a millisecond or more for each.
   ['flac', 300],
   ['mp3', 300],

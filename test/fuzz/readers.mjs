@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { decodeBytes } from '../../dist/audio/decode-bytes.js';
 import { AudioProblem } from '../../dist/audio/limits.js';
+import { readPages } from '../../dist/audio/ogg.js';
 import { decodeWav } from '../../dist/audio/riff.js';
 import { sniffAudio } from '../../dist/audio/sniff.js';
 import { namedProblem } from '../../dist/audio/source.js';
@@ -164,6 +165,17 @@ export const readers = {
     inputs: (files) =>
       both(mutated(files, ['RIFF', 'RF64', 'WAVE', 'fmt ', 'data', 'ds64', 'LIST']), lyingWav),
     read: (bytes) => named(() => decodeWav(bytes)),
+    code: 'ERR_REFERENCE_AUDIO',
+  },
+  ogg: {
+    corpus: 'opus',
+    inputs: (files) => mutated(files, ['OggS', 'OpusHead', '\x01vorbis', '\xff\xff\xff\xff', '\0\0\0\0']),
+    read: (bytes) =>
+      named(() => {
+        const { pieces } = readPages(bytes, 'OGG');
+        if (pieces.some((end, index) => end <= (pieces[index - 1] ?? 0) || end > bytes.length))
+          throw new Error(`pieces that end at ${pieces}`);
+      }),
     code: 'ERR_REFERENCE_AUDIO',
   },
   flac: { ...compressed(['fLaC', '\xff\xf8', '\xff\xf9', 'OggS', '\x7fFLAC']), corpus: 'flac' },

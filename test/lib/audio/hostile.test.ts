@@ -73,6 +73,12 @@ describe('a small recording', () => {
     await expect(decodeBytes(page([vorbis], { flags: 2 }), () => {})).rejects.toThrow(/has 255 channels/);
   });
 
+  test('of WAV that is nothing but empty parts is refused soon', async () => {
+    const head = Buffer.from('RIFF\0\0\0\0WAVE');
+    const bytes = Buffer.concat([head, ...Array(65_537).fill(Buffer.from('JUNK\0\0\0\0'))]);
+    await expect(decodeBytes(bytes, () => {})).rejects.toThrow(/more than 65536 parts/);
+  });
+
   test('of FLAC that never begins is refused after some megabytes', async () => {
     const bytes = Buffer.concat([silence(0), Buffer.alloc(6 << 20, 1)]);
     await expect(decodeBytes(bytes, () => {})).rejects.toThrow(/^4194304 bytes without samples/);
