@@ -6,6 +6,7 @@ export default defineConfig({
       'test/lib/**/*.test.ts',
       'test/native/**/*.test.ts',
       'test/package/**/*.test.ts',
+      'test/fuzz/*.test.ts',
       'test/*.test.ts',
     ],
     // A process for each file: a crash in native code fails that file, not the run.

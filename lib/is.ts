@@ -28,7 +28,7 @@ export function received(value: unknown): string {
 
 const short = (text: string): string => (text.length > 60 ? `${text.slice(0, 60)}…` : text);
 
-/** A refusal must not fail on what it refuses: proxies and getters may throw. */
+/** A refusal must not fail on what it refuses: proxies and getters may throw, and data read from a file may name anything. */
 function objectWords(value: object): string {
   try {
     if (Array.isArray(value)) return `an array of length ${value.length}`;

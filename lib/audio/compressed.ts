@@ -1,4 +1,5 @@
 import { AudioProblem, maximumSamples, tooLong } from './limits.js';
+import { readPages } from './ogg.js';
 import type { DecodedAudio } from './riff.js';
 import { requireRate } from './riff.js';
 import { readMpegFrame } from './sniff.js';
@@ -19,17 +20,26 @@ interface Piece {
   errors: { message: string }[];
 }
 
-/** Bytes given to a decoder at a time: small, so that silence packed a thousandfold meets the limit early. */
-const pieceBytes = 16 * 1024;
+/** Bytes in a row that a decoder may take without giving samples, once it was given what comes before those. */
+const mostSilentBytes = 4 * 2 ** 20;
+
+/** Where pieces end that are so long, the first of them after `start`. */
+function* every(pieceBytes: number, bytes: Uint8Array, start = 0): Generator<number> {
+  for (let end = start + pieceBytes; end < bytes.length; end += pieceBytes) yield end;
+  yield bytes.length;
+}
 
 /**
  * Feeds a whole file through a decoder and mixes to mono on the way.
+ * @param pieces where the parts end that are given at a time: small, so that silence packed a thousandfold meets the
+ * limit early; the first may hold pictures and whatever else comes before the samples
  * @param alive called after every piece
  * @param scale what a sample of so many bits was multiplied with to be a whole number; it is divided by a power of two
  */
 async function decodeAll(
   decoder: Decoder,
   bytes: Uint8Array,
+  pieces: Iterable<number>,
   alive: () => void,
   scale?: (bits: number) => number,
 ): Promise<DecodedAudio & { errors: string[] }> {
@@ -53,8 +63,16 @@ async function decodeAll(
   };
   try {
     await decoder.ready;
-    for (let at = 0; at < bytes.length; at += pieceBytes) {
-      add(await decoder.decode(bytes.subarray(at, at + pieceBytes)));
+    let at = 0;
+    let heard = 0;
+    for (const end of pieces) {
+      const before = total;
+      add(await decoder.decode(bytes.subarray(at, end)));
+      if (total > before || at === 0) heard = end;
+      // Those that are flushed keep what they cannot use yet, and copy all of it for every piece.
+      if (decoder.flush && end - heard > mostSilentBytes)
+        throw new AudioProblem(`${mostSilentBytes} bytes without samples from byte ${heard} on`);
+      at = end;
       alive();
     }
     if (decoder.flush) add(await decoder.flush());
@@ -98,12 +116,28 @@ const flacScale = (bits: number): number => 2 ** (bits - 1) - 1;
 /** FLAC, in its own container or in OGG. */
 export async function decodeFlac(bytes: Uint8Array, ogg: boolean, alive: () => void): Promise<DecodedAudio> {
   const { FLACDecoder } = await import('@wasm-audio-decoders/flac');
-  const { errors, ...audio } = await decodeAll(new FLACDecoder(), bytes, alive, flacScale);
+  const pieces = ogg
+    ? readPages(bytes, 'OGG FLAC').pieces
+    : every(flacPieceBytes, bytes, flacMetadataBytes(bytes));
+  const { errors, ...audio } = await decodeAll(new FLACDecoder(), bytes, pieces, alive, flacScale);
   if (errors.length > 0) throw new AudioProblem(`a damaged FLAC file (${errors[0]})`);
   const declared = ogg ? 0 : declaredFlacSamples(bytes);
   if (declared > audio.samples.length)
     throw new AudioProblem(`a FLAC file cut off at ${audio.samples.length} of ${declared} samples`);
   return audio;
+}
+
+/** A dozen bytes of silence may become 65,535 samples of eight channels. */
+const flacPieceBytes = 1024;
+
+/** Pictures and whatever else comes before the first frame. */
+function flacMetadataBytes(bytes: Uint8Array): number {
+  let at = 4;
+  for (let last = false; !last && at + 4 <= bytes.length; ) {
+    last = (bytes[at]! & 0x80) !== 0;
+    at += 4 + bytes[at + 1]! * 0x10000 + bytes[at + 2]! * 0x100 + bytes[at + 3]!;
+  }
+  return Math.min(at, bytes.length);
 }
 
 /** From STREAMINFO, whose total has 36 bits; 0 is unknown. */
@@ -113,11 +147,18 @@ function declaredFlacSamples(bytes: Uint8Array): number {
   return (bytes[21]! & 15) * 2 ** 32 + view.getUint32(22);
 }
 
+const mp3PieceBytes = 16 * 1024;
+
 /** MPEG audio, layers I to III; the encoder's delay and padding are cut off where a LAME tag tells them. */
 export async function decodeMp3(bytes: Uint8Array, alive: () => void): Promise<DecodedAudio> {
   const { MPEGDecoder } = await import('mpg123-decoder');
   const first = readMpegFrame(bytes, 0)!;
-  const { errors, ...audio } = await decodeAll(new MPEGDecoder({ enableGapless: true }), bytes, alive);
+  const { errors, ...audio } = await decodeAll(
+    new MPEGDecoder({ enableGapless: true }),
+    bytes,
+    every(mp3PieceBytes, bytes),
+    alive,
+  );
   if (audio.samples.length === 0 && errors.length > 0)
     throw new AudioProblem(`a damaged MP3 file (${errors[0]})`);
   const declared = declaredMp3Frames(bytes, first.bytes) * first.samples;
@@ -137,18 +178,18 @@ function declaredMp3Frames(bytes: Uint8Array, frameBytes: number): number {
 }
 
 export async function decodeVorbis(bytes: Uint8Array, alive: () => void): Promise<DecodedAudio> {
-  requireWholePages(bytes, 'OGG Vorbis');
+  const { pieces } = readPages(bytes, 'OGG Vorbis');
   const { OggVorbisDecoder } = await import('@wasm-audio-decoders/ogg-vorbis');
-  const { errors, ...audio } = await decodeAll(new OggVorbisDecoder(), bytes, alive);
+  const { errors, ...audio } = await decodeAll(new OggVorbisDecoder(), bytes, pieces, alive);
   if (errors.length > 0) throw new AudioProblem(`a damaged OGG Vorbis file (${errors[0]})`);
   return audio;
 }
 
 /** Opus always decodes to 48 kHz. */
 export async function decodeOpus(bytes: Uint8Array, alive: () => void): Promise<DecodedAudio> {
-  const pages = requireWholePages(bytes, 'OGG Opus');
+  const pages = readPages(bytes, 'OGG Opus');
   const { OggOpusDecoder } = await import('ogg-opus-decoder');
-  const { errors, ...audio } = await decodeAll(new OggOpusDecoder(), bytes, alive);
+  const { errors, ...audio } = await decodeAll(new OggOpusDecoder(), bytes, pages.pieces, alive);
   if (errors.length > 0) throw new AudioProblem(`a damaged OGG Opus file (${errors[0]})`);
   // The last page says where the audio ends, pre-skip included; the decoder leaves so much padding standing.
   const preSkip = bytes.length > 40 ? bytes[27 + bytes[26]! + 10]! + 256 * bytes[27 + bytes[26]! + 11]! : 0;
@@ -156,26 +197,4 @@ export async function decodeOpus(bytes: Uint8Array, alive: () => void): Promise<
   if (pages.streams === 1 && excess > 0 && excess <= preSkip)
     audio.samples = audio.samples.slice(0, audio.samples.length - excess);
   return audio;
-}
-
-/** Walks over the pages of an OGG file; one that is cut off is refused. */
-function requireWholePages(bytes: Uint8Array, name: string): { streams: number; granule: number } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let streams = 0;
-  let granule = 0;
-  let at = 0;
-  while (at + 27 <= bytes.length && view.getUint32(at) === 0x4f676753) {
-    const segments = bytes[at + 26]!;
-    let size = 27 + segments;
-    for (let index = 0; index < segments; index++) size += bytes[at + 27 + index] ?? 0;
-    if (at + size > bytes.length) break;
-    if (bytes[at + 5]! & 2) streams += 1;
-    const position = view.getBigInt64(at + 6, true);
-    if (position >= 0n) granule = Number(position);
-    at += size;
-  }
-  // A tag may follow; half a page may not.
-  if (at + 4 <= bytes.length && view.getUint32(at) === 0x4f676753)
-    throw new AudioProblem(`an ${name} file cut off in the middle, at byte ${bytes.length}`);
-  return { streams, granule };
 }

@@ -13,6 +13,9 @@ export const maximumRate = 768_000;
 /** Most channels that are mixed to one. */
 export const maximumChannels = 64;
 
+/** The same in compressed recordings, where each takes memory that the file does not. */
+export const maximumCodedChannels = 8;
+
 /** For messages: what may be given. */
 export const acceptedFormats = 'a WAV, FLAC, MP3, OGG Vorbis or OGG Opus recording';
 

@@ -25,6 +25,9 @@ interface WaveFormat {
   bits: number;
 }
 
+/** Parts of a file; a hundred million empty ones would take a while. */
+const mostParts = 65_536;
+
 /** Reads WAV: RIFF, and its kin for large files, RF64 and BW64. Throws {@link AudioProblem}. */
 export function decodeWav(bytes: Uint8Array): DecodedAudio {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -32,7 +35,9 @@ export function decodeWav(bytes: Uint8Array): DecodedAudio {
   const large = name(0) !== 'RIFF';
   let format: WaveFormat | null = null;
   let longSize: number | null = null;
+  let parts = 0;
   for (let at = 12; at + 8 <= bytes.length; ) {
+    if (++parts > mostParts) throw new AudioProblem(`a WAV file of more than ${mostParts} parts`);
     const chunk = name(at);
     const size = view.getUint32(at + 4, true);
     const start = at + 8;

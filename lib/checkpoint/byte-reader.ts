@@ -1,5 +1,6 @@
 import { close, closeSync, constants, fstat, fstatSync, open, openSync, read, readSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { largestText } from './limits.js';
 import { type Ask, ask, type Reading } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 
@@ -28,6 +29,17 @@ export function* readingFile<T>(path: string, use: (reader: ByteReader) => Readi
 
 /** Opening a pipe would wait for somebody to write into it, for ever if need be. */
 const readOnly = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/** A whole text file. Fails also with ERR_CHECKPOINT when it is larger than any of its kind. */
+export const readingText = (path: string): Reading<string> =>
+  readingFile(path, function* (reader) {
+    if (reader.size > largestText)
+      throw refuseCheckpoint(path, `has ${reader.size} bytes, at most ${largestText} are read`, {
+        expected: largestText,
+        found: reader.size,
+      });
+    return (yield* reader.read(0, reader.size)).toString('utf8');
+  });
 
 const opened = (path: string): Ask<number> => ({
   sync: () => openSync(path, readOnly),

@@ -1,13 +1,13 @@
 import { dirname, join } from 'node:path';
 import { isInteger, isPlainObject } from '../is.js';
+import { readingText } from './byte-reader.js';
 import { compareTensors, refuseUnknown } from './compare.js';
-import { textOf } from './file-asks.js';
 import type { CodecManifest } from './manifest.js';
 import { codecName, codecTensors, isCodecTraining } from './names.js';
 import { countOf, type PlannedPart, requireFloats, shapesOf } from './part.js';
 import { PickleTensor } from './pickle-values.js';
-import { ask, type Reading } from './reading.js';
-import { refuseCheckpoint } from './refuse.js';
+import type { Reading } from './reading.js';
+import { nameOfKey, refuseCheckpoint, shown } from './refuse.js';
 import type { SafetensorsHeader } from './safetensors.js';
 import type { SourceTensor, TorchFile } from './torch-file.js';
 
@@ -46,7 +46,7 @@ export function* planningCodecFromSafetensors(
   const config = yield* readConfig(join(dirname(path), 'config.json'));
   const part = planCodec(path, tensors, config?.sampleRate ?? publishedRate);
   const { ratios } = part.manifest;
-  if (config?.ratios && JSON.stringify(config.ratios) !== JSON.stringify(ratios))
+  if (config?.ratios && String(config.ratios) !== String(ratios))
     throw refuseCheckpoint(
       path,
       `its transposed convolutions upsample by ${ratios.join(', ')} but config.json says ${config.ratios.join(', ')}`,
@@ -57,16 +57,17 @@ export function* planningCodecFromSafetensors(
 
 /** The first dictionary that has the decoder, at most three levels down. */
 function findState(value: unknown): Map<unknown, unknown> | null {
-  let level: unknown[] = [value];
+  let level = new Set([value]);
   for (let depth = 0; depth < 4; depth++) {
-    const maps = level.filter((item) => item instanceof Map);
+    const maps = [...level].filter((item) => item instanceof Map);
     const found = maps.find((map) =>
       [...map].some(
-        ([key, item]) => /^decoder\.(model|layers)\.0\./.test(String(key)) && item instanceof PickleTensor,
+        ([key, item]) => /^decoder\.(model|layers)\.0\./.test(nameOfKey(key)) && item instanceof PickleTensor,
       ),
     );
     if (found) return found;
-    level = maps.flatMap((map) => [...map.values()]).slice(0, 10_000);
+    // Each only once: a dictionary may hold another a million times.
+    level = new Set(maps.flatMap((map) => [...map.values()].filter((item) => item instanceof Map)));
   }
   return null;
 }
@@ -83,7 +84,7 @@ const computed = {
 function* readConfig(path: string): Reading<{ sampleRate?: number; ratios?: number[] } | null> {
   let config: unknown;
   try {
-    config = JSON.parse(yield* ask(textOf(path)));
+    config = JSON.parse(yield* readingText(path));
   } catch {
     return null;
   }
@@ -94,7 +95,7 @@ function* readConfig(path: string): Reading<{ sampleRate?: number; ratios?: numb
     if (found !== expected)
       throw refuseCheckpoint(
         path,
-        `${name} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)} as in EnCodec at 24 kHz, the kind that this version computes`,
+        `${name} is ${shown(found)}, expected ${shown(expected)} as in EnCodec at 24 kHz, the kind that this version computes`,
         { argument: name, expected, found },
       );
   }

@@ -2,7 +2,7 @@ import type { Expected } from './names.js';
 import { few, refuseCheckpoint } from './refuse.js';
 
 const text = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
-const equal = (a: readonly number[], b: readonly number[]): boolean =>
+export const equal = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((size, d) => size === b[d]);
 
 /**

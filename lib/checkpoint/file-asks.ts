@@ -1,7 +1,7 @@
 /** What readers ask of the file system. Answers fail with its errno errors. */
 
-import { readdirSync, readFileSync, type Stats, statSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdirSync, type Stats, statSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import type { Ask } from './reading.js';
 
 export const statOf = (path: string): Ask<Stats> => ({ sync: () => statSync(path), async: () => stat(path) });
@@ -9,9 +9,4 @@ export const statOf = (path: string): Ask<Stats> => ({ sync: () => statSync(path
 export const namesIn = (folder: string): Ask<string[]> => ({
   sync: () => readdirSync(folder),
   async: () => readdir(folder),
-});
-
-export const textOf = (path: string): Ask<string> => ({
-  sync: () => readFileSync(path, 'utf8'),
-  async: () => readFile(path, 'utf8'),
 });

@@ -1,6 +1,8 @@
 import { isBoolean, isFiniteNumber, isInteger, isPlainObject, isString, received } from '../is.js';
+import { mostParts } from './limits.js';
 import type { Manifest } from './manifest.js';
 import { refuseCheckpoint } from './refuse.js';
+import { largestId } from './tokenizer-data.js';
 
 /** Throws when a value is not of its kind; `path` names it: `firstStage.layers`. */
 type Check = (value: unknown, path: string, refuse: Refuse) => void;
@@ -20,6 +22,10 @@ const isBase64 = (value: unknown): boolean =>
 const text = that('text', isString);
 const natural = that('a natural number', isNatural);
 const size = that('a positive integer', (value) => isNatural(value) && value !== 0);
+const count = that(
+  `an integer from 1 to ${mostParts}`,
+  (value) => isNatural(value) && value !== 0 && (value as number) <= mostParts,
+);
 const bytes = that('a number of bytes', (value) => Number.isSafeInteger(value) && (value as number) > 0);
 const positive = that('a positive number', (value) => isFiniteNumber(value) && value > 0);
 const flag = that('true or false', isBoolean);
@@ -71,7 +77,7 @@ const part = { file: fileName, bytes };
 const transformer = object({
   ...part,
   dtype: oneOf('float32', 'float16', 'bfloat16'),
-  layers: size,
+  layers: count,
   heads: size,
   width: size,
   feedForward: size,
@@ -97,7 +103,7 @@ const manifest = object({
   version: that('1, the version that this package reads', (value) => value === 1),
   firstStage: nullable(transformer),
   secondStage: nullable(transformer),
-  speakerEncoder: nullable(object({ ...part, layers: size, hidden: size, mels: size, embedding: size })),
+  speakerEncoder: nullable(object({ ...part, layers: count, hidden: size, mels: size, embedding: size })),
   codec: nullable(
     object({
       ...part,
@@ -105,8 +111,8 @@ const manifest = object({
       ratios: list(size, 1),
       dimension: size,
       codebookSize: size,
-      storedCodebooks: size,
-      codebooks: size,
+      storedCodebooks: count,
+      codebooks: count,
       encoder: flag,
     }),
   ),
@@ -140,8 +146,7 @@ function checkSense(checked: Manifest, refuse: Refuse): void {
     if (!stage) continue;
     if (stage.width % stage.heads !== 0)
       throw refuse(`${name}.heads`, `a divisor of the width ${stage.width}`, stage.heads);
-    const { offset, ranks, special } = stage.tokenizer;
-    const largest = offset + Math.max(ranks.length - 1, ...Object.values(special));
+    const largest = stage.tokenizer.offset + largestId(stage.tokenizer);
     if (largest >= stage.vocabularies[0]!)
       throw refuse(`${name}.tokenizer`, `ids below ${stage.vocabularies[0]}`, largest);
   }

@@ -6,9 +6,9 @@
 import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
-import { textOf } from './file-asks.js';
+import { readingText } from './byte-reader.js';
 import { checkManifest } from './manifest-check.js';
-import { ask, type Reading, readAsync } from './reading.js';
+import { type Reading, readAsync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 
 export const manifestFile = 'metavoice.json';
@@ -110,8 +110,9 @@ export function* readingManifest(folder: string): Reading<Manifest> {
   const file = join(folder, manifestFile);
   let text: string;
   try {
-    text = yield* ask(textOf(file));
+    text = yield* readingText(file);
   } catch (cause) {
+    if (MetaVoiceError.isInstance(cause)) throw cause;
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', `expected the manifest of a model at ${file}`, {
       cause,
       details: { file, folder },

@@ -1,4 +1,5 @@
 import type { Dtype } from '../native/contract.js';
+import { mostParts } from './limits.js';
 import { refuseCheckpoint } from './refuse.js';
 import type { SourceTensor } from './torch-file.js';
 
@@ -32,5 +33,5 @@ export function countOf(names: Iterable<string>, expression: RegExp): number {
     const match = expression.exec(name);
     if (match) count = Math.max(count, Number(match[1]) + 1);
   }
-  return Math.min(count, 10_000);
+  return Math.min(count, mostParts);
 }

@@ -1,3 +1,4 @@
+import { mostDimensions } from './limits.js';
 import {
   dtypeBytes,
   PickleGlobal,
@@ -6,12 +7,15 @@ import {
   PickleTensor,
   type TensorDtype,
 } from './pickle-values.js';
+import { shown } from './refuse.js';
 
 /** What building a value may use: a way to refuse, and a budget for what is built. */
 export interface BuildContext {
   refuse(message: string): Error;
-  /** Counts elements or bytes of a new value; throws when the file builds far more than its size. */
+  /** Counts bytes of a new value; throws when the file builds far more than its size. */
   spend(amount: number): void;
+  /** Counts a new key; throws when too many could be chosen to collide. */
+  key(value: unknown): void;
 }
 
 type Build = (args: readonly unknown[], context: BuildContext) => unknown;
@@ -28,8 +32,6 @@ const storageTypes: Readonly<Record<string, TensorDtype>> = {
   'torch.ByteStorage': 'uint8',
   'torch.BoolStorage': 'bool',
 };
-
-const mostDimensions = 16;
 
 const isNatural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 const areNaturals = (value: unknown): value is number[] =>
@@ -52,10 +54,10 @@ const encode: Build = ([text, encoding = 'utf-8'], context) => {
   const name = typeof encoding === 'string' ? encoding.toLowerCase().replace(/[-_]/g, '') : '';
   if (name === 'latin1' || name === 'iso88591') return latin1(text, context);
   if (name === 'utf8') {
-    context.spend(text.length);
+    context.spend(3 * text.length);
     return new Uint8Array(Buffer.from(text, 'utf8'));
   }
-  throw context.refuse(`refuses to encode bytes as ${String(encoding).slice(0, 40)}; expected latin1`);
+  throw context.refuse(`refuses to encode bytes as ${shown(encoding)}; expected latin1`);
 };
 
 const bytes: Build = (args, context) => {
@@ -76,19 +78,25 @@ const bytes: Build = (args, context) => {
 function items(value: unknown, context: BuildContext): unknown[] {
   if (value === undefined) return [];
   if (!Array.isArray(value) && !(value instanceof Set)) throw context.refuse('expected a list of items');
-  const list = [...value];
-  context.spend(list.length);
-  return list;
+  context.spend(8 * (Array.isArray(value) ? value.length : value.size));
+  return [...value];
+}
+
+function setOf(value: unknown, context: BuildContext): Set<unknown> {
+  const list = items(value, context);
+  for (const item of list) context.key(item);
+  return new Set(list);
 }
 
 const dictionary: Build = ([content], context) => {
   if (content instanceof Map) {
-    context.spend(content.size);
+    for (const key of content.keys()) context.key(key);
     return new Map(content);
   }
   return new Map(
     items(content, context).map((pair) => {
       if (!Array.isArray(pair) || pair.length !== 2) throw context.refuse('expected pairs for a dictionary');
+      context.key(pair[0]);
       return pair as [unknown, unknown];
     }),
   );
@@ -104,8 +112,9 @@ function tensor(args: readonly unknown[], context: BuildContext): PickleTensor {
     shape.length === strides.length;
   if (!sound) throw context.refuse('a tensor is not made of a storage, an offset, a shape and strides');
   const elements = shape.reduce((product, size) => product * size, 1);
-  const last = shape.reduce((sum, size, d) => sum + (size - 1) * strides[d]!, offset);
-  if (elements > 0 && last >= storage.elements)
+  const last =
+    elements > 0 ? shape.reduce((sum, size, d) => sum + (size - 1) * strides[d]!, offset) : offset - 1;
+  if (last >= storage.elements)
     throw context.refuse(
       `a tensor of shape [${shape.join(', ')}] reaches element ${last} of a storage of ${storage.elements}`,
     );
@@ -127,8 +136,8 @@ const builtins: Readonly<Record<string, Build>> = {
   dict: dictionary,
   list: ([content], context) => items(content, context),
   tuple: ([content], context) => items(content, context),
-  set: ([content], context) => new Set(items(content, context)),
-  frozenset: ([content], context) => new Set(items(content, context)),
+  set: ([content], context) => setOf(content, context),
+  frozenset: ([content], context) => setOf(content, context),
   bytes,
   bytearray: bytes,
   ...Object.fromEntries(

@@ -1,9 +1,15 @@
+import { mostEntries, pickleAllowance } from './limits.js';
 import { type BuildContext, callGlobal, findGlobal, persistentStorage } from './pickle-globals.js';
 import { PickleGlobal, PickleObject, type TensorDtype } from './pickle-values.js';
 import { refuseCheckpoint } from './refuse.js';
 
 const longestName = 256;
 const longestInteger = 256;
+/** How far the number of a memo may lie ahead: picklers count them, and number keys are limited (see `mostEntries`). */
+const memoGap = 1 << 20;
+
+/** What values take, in bytes, generously. */
+const cost = { slot: 32, container: 256, entry: 64 } as const;
 
 /** Thrown when the bytes end. */
 export class PickleEnd extends Error {}
@@ -22,6 +28,7 @@ export class PickleMachine implements BuildContext {
   readonly storages = new Map<string, TensorDtype>();
   #at: number;
   #budget: number;
+  #numberKeys = 0;
   /** Set by STOP. */
   done = false;
 
@@ -30,7 +37,7 @@ export class PickleMachine implements BuildContext {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#file = file;
     this.#at = start;
-    this.#budget = 16 * bytes.byteLength + (1 << 20);
+    this.#budget = pickleAllowance(bytes.byteLength - start);
   }
 
   get position(): number {
@@ -48,6 +55,15 @@ export class PickleMachine implements BuildContext {
   spend(amount: number): void {
     this.#budget -= amount;
     if (this.#budget < 0) throw this.refuse('the pickle builds far more data than it holds');
+  }
+
+  key(value: unknown): void {
+    this.spend(cost.entry);
+    const isNumber = typeof value === 'number' || typeof value === 'bigint';
+    // Short strings of digits are hashed like the number that they spell.
+    if (!isNumber && !(typeof value === 'string' && /^\d{1,10}$/.test(value))) return;
+    if (++this.#numberKeys > mostEntries)
+      throw this.refuse(`more than ${mostEntries} numbers as keys of its dictionaries`);
   }
 
   // ---------------------------------------------------------------- bytes
@@ -106,7 +122,14 @@ export class PickleMachine implements BuildContext {
   // ---------------------------------------------------------------- stack
 
   push(value: unknown): void {
+    this.spend(cost.slot);
     this.#stack.push(value);
+  }
+
+  /** A list, dictionary, object: anything that lies apart. */
+  pushNew(value: object): void {
+    this.spend(cost.container);
+    this.push(value);
   }
 
   get #floor(): number {
@@ -124,6 +147,7 @@ export class PickleMachine implements BuildContext {
   }
 
   mark(): void {
+    this.spend(cost.slot);
     this.#marks.push(this.#stack.length);
   }
 
@@ -137,7 +161,7 @@ export class PickleMachine implements BuildContext {
   tuple(length: number): void {
     const items: unknown[] = new Array(length);
     for (let i = length - 1; i >= 0; i--) items[i] = this.pop();
-    this.push(items);
+    this.pushNew(items);
   }
 
   stop(): void {
@@ -149,6 +173,8 @@ export class PickleMachine implements BuildContext {
   // ---------------------------------------------------------------- memo
 
   put(index: number): void {
+    this.spend(cost.entry);
+    if (index > this.#memo.size + memoGap) throw this.refuse(`memo ${index} is far from the others`);
     this.#memo.set(index, this.top());
   }
 
@@ -174,22 +200,24 @@ export class PickleMachine implements BuildContext {
         { found: full },
       );
     }
-    this.push(found);
+    this.pushNew(found);
   }
 
   call(callee: unknown, args: unknown): void {
     if (!(callee instanceof PickleGlobal))
       throw this.refuse('refuses to call what is not a name of the list');
     if (!Array.isArray(args)) throw this.refuse('expected a tuple of arguments');
+    this.spend(cost.container);
     this.push(callGlobal(callee, args, this));
   }
 
   persistent(): void {
     const storage = persistentStorage(this.pop(), this);
+    this.key(storage.key);
     const known = this.storages.get(storage.key) ?? storage.dtype;
     if (known !== storage.dtype) throw this.refuse(`storage ${storage.key} has two types`);
     this.storages.set(storage.key, storage.dtype);
-    this.push(storage);
+    this.pushNew(storage);
   }
 
   build(): void {
@@ -203,24 +231,43 @@ export class PickleMachine implements BuildContext {
   extend(values: unknown[]): void {
     const list = this.top();
     if (!Array.isArray(list)) throw this.refuse('items for a value that is not a list');
-    for (const value of values) list.push(value);
+    for (const value of values) {
+      this.spend(cost.slot);
+      list.push(value);
+    }
   }
 
   assign(pairs: unknown[]): void {
     const map = this.top();
     if (!(map instanceof Map)) throw this.refuse('keys for a value that is not a dictionary');
     if (pairs.length % 2 !== 0) throw this.refuse('a key without a value');
-    for (let i = 0; i < pairs.length; i += 2) map.set(pairs[i], pairs[i + 1]);
+    for (let i = 0; i < pairs.length; i += 2) {
+      this.key(pairs[i]);
+      map.set(pairs[i], pairs[i + 1]);
+    }
   }
 
   include(values: unknown[]): void {
     const set = this.top();
     if (!(set instanceof Set)) throw this.refuse('members for a value that is not a set');
-    for (const value of values) set.add(value);
+    this.#fill(set, values);
   }
 
   dictionary(pairs: unknown[]): void {
-    this.push(new Map());
+    this.pushNew(new Map());
     this.assign(pairs);
+  }
+
+  set(values: unknown[]): void {
+    const set = new Set();
+    this.pushNew(set);
+    this.#fill(set, values);
+  }
+
+  #fill(set: Set<unknown>, values: unknown[]): void {
+    for (const value of values) {
+      this.key(value);
+      set.add(value);
+    }
   }
 }

@@ -39,7 +39,7 @@ export function* unpickling(bytes: Uint8Array, file: string, start = 0): Reading
     });
   }
   return {
-    value: plainConfigurations(machine.result),
+    value: yield* plainConfigurations(machine.result, machine),
     bytes: machine.position - start,
     storages: machine.storages,
   };
@@ -68,9 +68,17 @@ function refuseOpcode(machine: PickleMachine, code: number): Error {
   );
 }
 
-const text = (m: PickleMachine, length: number, encoding: 'utf8' | 'latin1') =>
-  m.push(m.take(length).toString(encoding));
-const data = (m: PickleMachine, length: number) => m.push(new Uint8Array(m.take(length)));
+function text(m: PickleMachine, length: number, encoding: 'utf8' | 'latin1'): void {
+  const bytes = m.take(length);
+  m.spend(2 * length);
+  m.push(bytes.toString(encoding));
+}
+
+function data(m: PickleMachine, length: number): void {
+  const bytes = m.take(length);
+  m.spend(length);
+  m.pushNew(new Uint8Array(bytes));
+}
 
 function pair(m: PickleMachine, use: (first: unknown, second: unknown) => void): void {
   const second = m.pop();
@@ -115,14 +123,14 @@ const steps: Readonly<Record<number, Step>> = {
   150: (m) => data(m, m.uint64()),
   // containers
   40: (m) => m.mark(),
-  41: (m) => m.push([]),
-  93: (m) => m.push([]),
-  125: (m) => m.push(new Map()),
-  143: (m) => m.push(new Set()),
-  116: (m) => m.push(m.popMark()),
-  108: (m) => m.push(m.popMark()),
+  41: (m) => m.pushNew([]),
+  93: (m) => m.pushNew([]),
+  125: (m) => m.pushNew(new Map()),
+  143: (m) => m.pushNew(new Set()),
+  116: (m) => m.pushNew(m.popMark()),
+  108: (m) => m.pushNew(m.popMark()),
   100: (m) => m.dictionary(m.popMark()),
-  145: (m) => m.push(new Set(m.popMark())),
+  145: (m) => m.set(m.popMark()),
   133: (m) => m.tuple(1),
   134: (m) => m.tuple(2),
   135: (m) => m.tuple(3),

@@ -1,4 +1,10 @@
+import type { BuildContext } from './pickle-globals.js';
 import { PickleObject } from './pickle-values.js';
+import { ask, pause, type Reading } from './reading.js';
+import { nameOfKey } from './refuse.js';
+
+/** Values between two turns of the event loop. */
+const slice = 4096;
 
 const isNode = (value: unknown): value is PickleObject =>
   value instanceof PickleObject && /^omegaconf\.nodes\.\w+Node$/.test(value.type);
@@ -8,9 +14,10 @@ const field = (value: PickleObject, name: string): unknown =>
 
 /**
  * Replaces every omegaconf configuration in a value by what it stands for: DictConfig → plain object, ListConfig →
- * array, typed node → its value. Works in place and without recursion, so neither depth nor cycles can hurt.
+ * array, typed node → its value. Works in place and without recursion, so neither depth nor cycles can hurt; what is made
+ * is counted, since many configurations may share one content.
  */
-export function plainConfigurations(root: unknown): unknown {
+export function* plainConfigurations(root: unknown, context: BuildContext): Reading<unknown> {
   const made = new Map<PickleObject, unknown>();
   const seen = new Set<object>();
   const waiting: (() => void)[] = [];
@@ -24,11 +31,12 @@ export function plainConfigurations(root: unknown): unknown {
   const configuration = (value: PickleObject): unknown => {
     const content = field(value, '_content');
     if (content instanceof Map) {
+      context.spend(256 + 128 * content.size);
       const object: Record<string, unknown> = {};
       made.set(value, object);
       waiting.push(() => {
         for (const [key, item] of content)
-          Object.defineProperty(object, String(key), {
+          Object.defineProperty(object, nameOfKey(key), {
             value: resolve(item),
             configurable: true,
             enumerable: true,
@@ -38,6 +46,7 @@ export function plainConfigurations(root: unknown): unknown {
       return object;
     }
     if (Array.isArray(content)) {
+      context.spend(256 + 16 * content.length);
       const list: unknown[] = [];
       made.set(value, list);
       waiting.push(() => {
@@ -73,6 +82,10 @@ export function plainConfigurations(root: unknown): unknown {
   };
 
   const result = resolve(root);
-  for (let work = waiting.pop(); work; work = waiting.pop()) work();
+  let count = 0;
+  for (let work = waiting.pop(); work; work = waiting.pop()) {
+    work();
+    if (++count % slice === 0) yield* ask(pause);
+  }
   return result;
 }

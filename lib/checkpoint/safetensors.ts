@@ -1,8 +1,9 @@
 import { isPlainObject, isString } from '../is.js';
 import { type ByteReader, readingFile } from './byte-reader.js';
+import { mostDimensions, mostEntries } from './limits.js';
 import { dtypeBytes, type TensorDtype } from './pickle-values.js';
 import { type Reading, readAsync } from './reading.js';
-import { few, refuseCheckpoint } from './refuse.js';
+import { few, nameOfKey, refuseCheckpoint } from './refuse.js';
 
 /** Where one tensor is. */
 export interface StoredTensor {
@@ -83,6 +84,12 @@ function parseHeader(path: string, text: string, start: number, size: number) {
   const { __metadata__: metadata = {}, ...entries } = header;
   if (!isPlainObject(metadata) || !Object.values(metadata).every(isString))
     throw refuseCheckpoint(path, 'the metadata of the safetensors file is not text');
+  const count = Object.keys(entries).length;
+  if (count > mostEntries)
+    throw refuseCheckpoint(path, `has ${count} tensors, at most ${mostEntries} are read`, {
+      expected: mostEntries,
+      found: count,
+    });
   const tensors = new Map<string, StoredTensor>();
   for (const [name, entry] of Object.entries(entries))
     tensors.set(name, parseTensor(path, name, entry, start, size));
@@ -96,12 +103,13 @@ function parseTensor(path: string, name: string, entry: unknown, start: number, 
   const { dtype: type, shape, data_offsets: range } = isPlainObject(entry) ? entry : {};
   const dtype = isString(type) ? dtypesByName.get(type) : undefined;
   if (!dtype)
-    throw refuseCheckpoint(path, `tensor ${name} has the unknown type ${String(type).slice(0, 20)}`, {
+    throw refuseCheckpoint(path, `tensor ${name} has the unknown type ${nameOfKey(type).slice(0, 20)}`, {
       tensor: name,
       found: type,
     });
   const sound =
     Array.isArray(shape) &&
+    shape.length <= mostDimensions &&
     shape.every(isNatural) &&
     Array.isArray(range) &&
     range.length === 2 &&

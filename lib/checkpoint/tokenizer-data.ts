@@ -16,8 +16,9 @@ export function readTokenizer(file: string, stored: unknown): TokenizerData {
   if (!isNatural(offset)) throw refuse('has an offset that is not a natural number', { found: offset });
   const ranks = readRanks(stored.get('mergeable_ranks'), refuse);
   const special = readSpecial(stored.get('special_tokens'), refuse);
-  const ids = new Set([...ranks.keys(), ...Object.values(special)]);
-  if (ids.size !== ranks.length + Object.keys(special).length) throw refuse('gives one id to two tokens');
+  const ids = Object.values(special).sort((a, b) => a - b);
+  if (ids.some((id, index) => id < ranks.length || id === ids[index - 1]))
+    throw refuse('gives one id to two tokens');
   if (!Object.hasOwn(special, endOfText)) throw refuse(`has no special token ${endOfText}`);
   return { name, pattern, ranks, special, offset };
 }
@@ -48,4 +49,4 @@ function readSpecial(stored: unknown, refuse: Refuse): Record<string, number> {
 
 /** Ids from 0 to this one, before the offset. */
 export const largestId = ({ ranks, special }: TokenizerData): number =>
-  Math.max(ranks.length - 1, ...Object.values(special));
+  Object.values(special).reduce((largest, id) => Math.max(largest, id), ranks.length - 1);

@@ -1,13 +1,11 @@
 import { type ByteReader, readingFile } from './byte-reader.js';
+import { largestPickle } from './limits.js';
 import { unpickling } from './pickle.js';
 import { dtypeBytes, PickleTensor, type TensorDtype } from './pickle-values.js';
 import { type Reading, readAsync } from './reading.js';
-import { refuseCheckpoint } from './refuse.js';
+import { nameOfKey, refuseCheckpoint } from './refuse.js';
 import { readingLegacy } from './torch-legacy.js';
 import { TorchZip } from './torch-zip.js';
-
-/** Largest pickle that is read: the one of the published first stage has 60 kB. */
-export const largestPickle = 64 << 20;
 
 /** A tensor in a file, ready to be copied. */
 export interface SourceTensor {
@@ -23,6 +21,9 @@ export interface SourceTensor {
   /** Equal for tensors that are the same numbers. */
   identity: string;
 }
+
+/** Tensors may share numbers, but not more often than this on the average. */
+const mostRepeats = 16;
 
 /** Where the numbers of one storage are. */
 export interface StoragePlace {
@@ -123,15 +124,26 @@ export class TorchFile {
     return located;
   }
 
-  /** The tensors of a state dict; values that are no tensors go to `other`, which may refuse them. */
+  /**
+   * The tensors of a state dict; values that are no tensors go to `other`, which may refuse them. Throws ERR_CHECKPOINT
+   * also when they repeat the numbers of the file so often that a copy would fill the disk.
+   */
   locateAll(state: Map<unknown, unknown>, other: (name: string) => void): Map<string, SourceTensor> {
     const tensors = new Map<string, SourceTensor>();
+    let bytes = 0;
     for (const [key, value] of state) {
-      const name = typeof key === 'string' ? key : String(key);
-      if (typeof key === 'string' && value instanceof PickleTensor)
+      const name = nameOfKey(key);
+      if (typeof key === 'string' && value instanceof PickleTensor) {
         tensors.set(name, this.locate(name, value));
-      else other(name);
+        bytes += product(value.shape) * dtypeBytes[value.dtype];
+      } else other(name);
     }
+    if (bytes > mostRepeats * this.size)
+      throw refuseCheckpoint(
+        this.path,
+        `its tensors are views that spread ${this.size} bytes over ${bytes}; expected tensors of their own`,
+        { expected: mostRepeats * this.size, found: bytes },
+      );
     return tensors;
   }
 }

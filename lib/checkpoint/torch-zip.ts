@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import type { ByteReader } from './byte-reader.js';
+import { mostEntries } from './limits.js';
 import { all, type Reading } from './reading.js';
 import { few, refuseCheckpoint } from './refuse.js';
 
@@ -21,7 +22,6 @@ interface Entry extends ZipMember {
 
 const endSize = 22;
 const longestComment = 0xffff;
-const mostMembers = 65_536;
 const largestDirectory = 32 << 20;
 
 /**
@@ -127,8 +127,8 @@ function* readDirectory(reader: ByteReader): Reading<Directory> {
     limit = record;
   }
   if (offset + size > limit) throw damaged(reader, 'its directory lies outside the file');
-  if (entries > mostMembers || size > largestDirectory)
-    throw refuseCheckpoint(reader.path, `the zip has ${entries} members, at most ${mostMembers} are read`);
+  if (entries > mostEntries || size > largestDirectory)
+    throw refuseCheckpoint(reader.path, `the zip has ${entries} members, at most ${mostEntries} are read`);
   return { offset, entries, bytes: yield* reader.read(offset, size) };
 }
 

@@ -1,11 +1,11 @@
 import { expectedRange, isBoolean, isFiniteNumber, isInteger } from '../is.js';
 import type { Dtype } from '../native/contract.js';
-import { compareTensors, refuseUnknown } from './compare.js';
+import { compareTensors, equal, refuseUnknown } from './compare.js';
 import { parseLayers } from './keep-layers.js';
 import type { TransformerManifest } from './manifest.js';
 import { publishedName, transformerName, transformerTensors } from './names.js';
 import { countOf, type PlannedPart, requireFloats, shapesOf } from './part.js';
-import { few, refuseCheckpoint } from './refuse.js';
+import { few, nameOfKey, refuseCheckpoint, shown } from './refuse.js';
 import { largestId, readTokenizer } from './tokenizer-data.js';
 import type { SourceTensor, TorchFile } from './torch-file.js';
 
@@ -55,7 +55,7 @@ const planned = (
 function requireMap(file: TorchFile, value: unknown, what: string): Map<unknown, unknown> {
   if (value instanceof Map) return value;
   const root = file.value;
-  const found = root instanceof Map ? few([...root.keys()].map(String)) : 'something else';
+  const found = root instanceof Map ? few([...root.keys()].map(nameOfKey)) : 'something else';
   throw refuseCheckpoint(file.path, `expected ${what}; its top level has ${found || 'nothing'}`);
 }
 
@@ -85,7 +85,7 @@ class Arguments {
   refuse(name: string, expected: unknown, found: unknown, by: string): Error {
     return refuseCheckpoint(
       this.#file,
-      `model_args.${name} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)} by ${by}`,
+      `model_args.${name} is ${shown(found)}, expected ${shown(expected)} by ${by}`,
       { argument: name, expected, found },
     );
   }
@@ -172,7 +172,7 @@ function measure(
 
 function agreeOnRows(args: Arguments, name: string, rows: number[]): void {
   const stored = args.get(name);
-  if (stored === null || JSON.stringify(stored) === JSON.stringify(rows)) return;
+  if (stored === null || (Array.isArray(stored) && equal(stored, rows))) return;
   throw args.refuse(name, rows, stored, 'the tensors of the file');
 }
 

@@ -13,7 +13,8 @@ namespace metavoice::core {
 
 namespace {
 
-constexpr size_t kLargestHeader = 100'000'000;  // the limit of the format's own reader
+constexpr size_t kLargestHeader = size_t{16} << 20;  // as in lib/checkpoint/safetensors.ts
+constexpr size_t kMostDimensions = 16;
 constexpr int64_t kLargestElements = int64_t{1} << 40;
 
 // Reads just the JSON that a safetensors header may hold: objects of objects of strings, integers and flat arrays.
@@ -74,8 +75,10 @@ class HeaderReader {
     std::vector<int64_t> values;
     expect('[');
     if (accept(']')) return values;
-    do values.push_back(integer());
-    while (accept(','));
+    do {
+      if (values.size() == kMostDimensions) refuse("a list of more numbers than tensors have dimensions");
+      values.push_back(integer());
+    } while (accept(','));
     expect(']');
     return values;
   }

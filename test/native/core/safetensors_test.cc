@@ -54,6 +54,18 @@ TEST_SUITE("core/safetensors") {
     check_refused([&] { core::Safetensors::open(scratch.path); }, "ERR_CHECKPOINT", "its header claims 150000000");
   }
 
+  TEST_CASE("refuses lists of more numbers than tensors have dimensions, and takes so many") {
+    const Scratch scratch;
+    const auto ones = [](int count) {
+      std::string text = "2";
+      for (int i = 1; i < count; ++i) text += ",1";
+      return text;
+    };
+    const auto fields = [&](int count) { return R"("dtype":"F32","data_offsets":[0,8],"shape":[)" + ones(count) + "]"; };
+    scratch.entry_refused(fields(17), "a list of more numbers");
+    CHECK(scratch.open(container("{\"a\":{" + fields(16) + "}}", "12345678")).tensors.at("a").shape.size() == 16);
+  }
+
   TEST_CASE("refuses a header that is not what the format says") {
     const Scratch scratch;
     const auto header_refused = [&](const std::string& header, const std::string& words) {
