@@ -171,7 +171,7 @@ export const explanations = {
     mend: 'A smaller `batchSize` or `maxSeconds`, a 16-bit dtype, another device. The request has failed alone: the model goes on to serve others.',
     where:
       'before anything is allocated where the sizes tell; else `native/core`, in the request that met it',
-    details: {},
+    details: { plan: 'the plan that does not fit: bytes of each part, what is free, and what would fit' },
   },
   ERR_NO_AUDIO: {
     causes: [

@@ -38,6 +38,9 @@ const encoderRate = 16_000;
 /** −80 dB of full scale. */
 const silencePeak = 1e-4;
 
+/** Beyond it, sums of squares leave the range of float32. Integers that were taken for floats stay below. */
+const largestPeak = 1e12;
+
 const worker = new URL('./voice-worker.js', import.meta.url);
 
 /**
@@ -148,6 +151,8 @@ async function makeVoice(
     signal: context.signal,
   });
   if (analysis.peak < silencePeak) throw tooShort(0, 'silence', name);
+  if (analysis.peak > largestPeak)
+    throw new AudioProblem(`samples as large as ${analysis.peak}`, 'give samples within [-1, 1]');
   const seconds = samples.length / sampleRate;
   if (seconds < minimumSpeechSeconds) throw tooShort(seconds, 'a recording', name);
   const { embedding, trim } = await unlessAborted(context.embed(samples, sampleRate), context.signal);

@@ -13,6 +13,7 @@ import { box, driver, gpu } from './device/boxes.js';
 import { fakeMetaVoice } from './fake-metavoice.js';
 import { FakeModel, nativeError } from './fake-native.js';
 import { fixture } from './fixtures.js';
+import { writeSparseModel } from './sparse-model.js';
 
 let folder: string;
 let tts: MetaVoice;
@@ -79,10 +80,13 @@ const cases: Record<ErrorCode, Case> = {
     by: 'facts of another machine',
     provoke: () => resolveDevicePolicy(t4, { device: 'cuda', dtype: 'bfloat16', quantization: 'none' }),
   },
-  // To be provoked by the API once the engine plans its memory and bounds its queue.
   ERR_OUT_OF_MEMORY: {
-    by: 'fake engine',
-    provoke: () => refusingEngine('ERR_OUT_OF_MEMORY').synthesize('hi'),
+    by: 'api',
+    async provoke() {
+      const large = join(folder, 'large');
+      await writeSparseModel(large, 'float32');
+      return MetaVoice.load({ model: large, device: 'cpu', batchSize: 256 });
+    },
   },
   ERR_NO_AUDIO: {
     by: 'api',
@@ -96,6 +100,7 @@ const cases: Record<ErrorCode, Case> = {
       }),
   },
   ERR_NUMERIC: { by: 'api', provoke: () => Voice.fromEmbedding(Float32Array.of(1, Number.NaN), 'any') },
+  // To be provoked by the API once the engine bounds its queue.
   ERR_QUEUE_FULL: { by: 'fake engine', provoke: () => refusingEngine('ERR_QUEUE_FULL').synthesize('hi') },
   ERR_RUNTIME_NOT_FOUND: {
     by: 'api',
@@ -149,7 +154,7 @@ describe('every code', () => {
   });
 
   it('keeps the message of the engine, and the caller as its place', async () => {
-    const error = (await failure(cases.ERR_OUT_OF_MEMORY.provoke)) as Error;
+    const error = (await failure(cases.ERR_QUEUE_FULL.provoke)) as Error;
     expect(error.message).toBe('as the engine would say it');
     expect(error.stack).toContain('errors.test');
   });

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { convertModel } from '../../dist/checkpoint/convert.js';
-import { MetaVoice, Voice } from '../../dist/index.js';
+import { MetaVoice, plan, Voice } from '../../dist/index.js';
 import { decodeAudio, Stages } from '../../dist/stages.js';
 import { fakeMetaVoice } from './fake-metavoice.js';
 import { fixture } from './fixtures.js';
@@ -87,12 +87,13 @@ describe('a model', () => {
     const refusal = { code: 'ERR_MODEL_NOT_FOUND' };
     await expect(MetaVoice.load({ model: path() })).rejects.toMatchObject(refusal);
     await expect(Stages.open(path())).rejects.toMatchObject(refusal);
+    expect(() => plan({ model: path() })).toThrow(expect.objectContaining(refusal));
     await expect(convertModel(path(), place('out'), { dtype: 'float32' })).rejects.toMatchObject(refusal);
   });
 });
 
 describe('a file of a model', () => {
-  const names = ['first_stage.pt', 'encodec_24khz-x.th', 'encodec.safetensors'];
+  const names = ['first_stage.pt', 'encodec_24khz-x.th', 'encodec.safetensors', 'metavoice.json'];
   test.each(names.flatMap((name) => cases.slice(0, 9).map(([kind, path]) => [name, kind, path] as const)))(
     '%s: %s',
     async (name, _, path) => {

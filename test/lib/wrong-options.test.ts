@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { MetaVoice, MetaVoiceError, synthesize, Voice } from '../../dist/index.js';
+import { MetaVoice, MetaVoiceError, plan, synthesize, Voice } from '../../dist/index.js';
 import { createStages } from '../../dist/open-stages.js';
 import { loadKeys, speakKeys } from '../../dist/resolve-options.js';
 import { decodeAudio, Stages } from '../../dist/stages.js';
@@ -22,6 +22,7 @@ const numbers = ['-0', '0.5', '2^53', '1e308'];
 const load: Record<string, Right> = {
   options: ['an empty object', 'an object without a prototype'],
   'options.model': ['a blank string', 'a numeral'],
+  'options.download': ['true', 'false'],
   'options.device': [],
   'options.dtype': [],
   'options.quantization': [],
@@ -114,6 +115,28 @@ describe('a wrong value is refused cleanly', () => {
     // The bundled model is not shipped, so that nothing is loaded here.
     const logger = path === 'options.logger' ? loggers : right;
     expect(await judgeAll(path, logger, (value) => MetaVoice.load(options(value) as never))).toEqual({});
+  });
+
+  const planned: Record<string, Right> = {
+    ...Object.fromEntries(
+      ['', '.model', '.dtype', '.quantization', '.batchSize', '.maxSeconds'].map((key) => [
+        `options${key}`,
+        load[`options${key}`]!,
+      ]),
+    ),
+    'options.decoder': [],
+    'options.device': [],
+    'options.device.name': ['a blank string', 'a numeral'],
+    'options.device.computeCapability': [],
+    'options.device.memory': [],
+  };
+  test.each(Object.entries(planned))('plan: %s', async (path, right) => {
+    const t4 = { name: 'Tesla T4', computeCapability: '7.5', memory: 16e9 };
+    const options = (value: unknown) => {
+      if (path.startsWith('options.device.')) return { device: { ...t4, [path.split('.')[2]!]: value } };
+      return at(path, value);
+    };
+    expect(await judgeAll(path, right, (value) => void plan(options(value) as never))).toEqual({});
   });
 
   test.each(Object.entries(speak))('stream, synthesize: %s', async (path, right) => {
