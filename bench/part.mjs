@@ -120,6 +120,21 @@ const parts = {
     };
   },
 
+  /** What was planned against what the process rose to, libtorch included: a fresh process, two utterances at once. */
+  async memory({ model, dtype, seconds }) {
+    const { MetaVoice, plan } = await import('../dist/index.js');
+    const settings = { model, dtype, batchSize: 2, maxSeconds: seconds };
+    const planned = plan(settings);
+    const before = process.memoryUsage.rss();
+    const tts = await MetaVoice.load(settings);
+    const voice = await tts.voice(join(fixtures, 'voices', 'bria.mp3'));
+    await Promise.all([1, 2].map((seed) => tts.synthesize(text, { voice, seed })));
+    const measured = (peakBytes() ?? Number.NaN) - before;
+    await tts.dispose();
+    const { total, parts: bytes } = planned;
+    return { dtype: planned.dtype, planned: total, measured, ratio: total / measured, parts: bytes };
+  },
+
   async speak({ model, dtype, seconds }) {
     const { MetaVoice } = await import('../dist/index.js');
     const { readManifest } = await import('../dist/checkpoint/manifest.js');

@@ -70,7 +70,7 @@ const format = (value, digits = 2) => (value === null || value === undefined ? '
 const gigabytes = (bytes) => (bytes === null ? '–' : `${(bytes / 1e9).toFixed(2)} GB`);
 
 /** What was measured, in words. @param {any} result @returns {string[][]} */
-function rows({ convert, warm, speak, eventLoop }) {
+function rows({ convert, warm, speak, memory, eventLoop }) {
   const { first } = speak;
   const held = Object.entries({
     load: 'cold load',
@@ -97,6 +97,10 @@ function rows({ convert, warm, speak, eventLoop }) {
     ['first audio: seconds', format(speak.firstAudioSeconds)],
     ['real-time factor', format(speak.realTimeFactor)],
     ['peak resident', gigabytes(speak.peakBytes)],
+    ...memory.map(({ dtype, planned, measured, ratio }) => [
+      `memory, two utterances, ${dtype}: planned and measured`,
+      `${gigabytes(planned)} ${gigabytes(measured)}, ${format(ratio * 100, 0)} %`,
+    ]),
     ...held
       .filter(([name]) => eventLoop[name])
       .map(([name, words]) => [
@@ -125,6 +129,13 @@ try {
   const warm = await part('load', { model, dtype: options.dtype });
   say(`speaking ${seconds} s`);
   const speak = await part('speak', { model, dtype: options.dtype, seconds });
+  say('measuring memory against the plan: in the dtype of the files, and copied into another');
+  const other = speak.dtype === 'float32' ? 'bfloat16' : 'float32';
+  const short = Math.min(seconds, 0.5);
+  const memory = [
+    await part('memory', { model, dtype: speak.dtype, seconds: short }),
+    await part('memory', { model, dtype: other, seconds: short }),
+  ];
   say('watching the event loop');
   const destination = `${temporary}-again`;
   const eventLoop = await part('eventLoop', { model, published, destination, dtype: options.dtype, seconds });
@@ -139,6 +150,7 @@ try {
     convert,
     warm,
     speak,
+    memory,
     eventLoop,
   };
   const out = options.out ?? join(here, 'results', 'latest.json');

@@ -20,7 +20,7 @@ const world = vi.hoisted(() => ({
 vi.mock('../../dist/runtime/load.js', () => ({
   outsideArchive: (path: string) => path,
   loadDoor: () => ({
-    cpuFacts: () => ({ name: 'CPU', cores: 2, totalMemory: 1, freeMemory: 1, features: ['avx512_bf16'] }),
+    cpuFacts: () => ({ name: 'CPU', cores: 2, totalMemory: 8e9, freeMemory: 8e9, features: ['avx512_bf16'] }),
     cudaFacts: () => world.cuda,
   }),
   loadEngine: async (options: unknown) => {
@@ -156,7 +156,7 @@ describe('MetaVoice.load', () => {
   });
 
   it('decides on the facts of the machine and tells the logger', async () => {
-    const device = { index: 0, name: 'Tesla T4', computeCapability: '7.5', totalMemory: 1, freeMemory: 1 };
+    const device = { index: 0, name: 'Tesla T4', computeCapability: '7.5', totalMemory: 8e9, freeMemory: 8e9 };
     world.cuda = { driverCuda: '12.4', devices: [device, { ...device, index: 1, computeCapability: '6.1' }] };
     const told: [string, string][] = [];
     const logger = {
