@@ -97,7 +97,7 @@ function rows({ convert, warm, speak, memory, eventLoop }) {
     ['first audio: seconds', format(speak.firstAudioSeconds)],
     ['real-time factor', format(speak.realTimeFactor)],
     ['peak resident', gigabytes(speak.peakBytes)],
-    ...memory.map(({ dtype, planned, measured, ratio }) => [
+    ...memory.map((/** @type {any} */ { dtype, planned, measured, ratio }) => [
       `memory, two utterances, ${dtype}: planned and measured`,
       `${gigabytes(planned)} ${gigabytes(measured)}, ${format(ratio * 100, 0)} %`,
     ]),

@@ -10,6 +10,7 @@ import { checkCache, checkHub } from './caches.js';
 import { attempt, type Check, inWords, settle } from './check.js';
 import { checkAuto, checkDevices, checkRequest } from './devices.js';
 import { isFolder, list } from './locate.js';
+import { checkPlan } from './memory.js';
 import { checkModelParts } from './model-parts.js';
 import { checkNetworks, type Rule } from './networks.js';
 import {
@@ -78,6 +79,7 @@ export async function examine(options: DoctorOptions = {}): Promise<Report> {
       : [await run('request', () => checkRequest(machine, resolved))]),
     await run('kernels', () => checkKernels(machine)),
     await run('memory', () => checkMemory(door)),
+    await run('plan', () => checkPlan(load)),
     await run('cache', () => checkCache()),
     await run('hub', () => checkHub()),
     await run('environment', () => checkEnvironment(environment)),

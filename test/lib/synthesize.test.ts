@@ -156,7 +156,13 @@ describe('MetaVoice.load', () => {
   });
 
   it('decides on the facts of the machine and tells the logger', async () => {
-    const device = { index: 0, name: 'Tesla T4', computeCapability: '7.5', totalMemory: 8e9, freeMemory: 8e9 };
+    const device = {
+      index: 0,
+      name: 'Tesla T4',
+      computeCapability: '7.5',
+      totalMemory: 8e9,
+      freeMemory: 8e9,
+    };
     world.cuda = { driverCuda: '12.4', devices: [device, { ...device, index: 1, computeCapability: '6.1' }] };
     const told: [string, string][] = [];
     const logger = {

@@ -58,6 +58,7 @@ const checks = [
   'auto',
   'kernels',
   'memory',
+  'plan',
   'cache',
   'hub',
   'environment',

@@ -4,10 +4,13 @@ import { join } from 'node:path';
 import { afterEach, expect, it, test, vi } from 'vitest';
 import { checkCache, checkHub, hubCacheDirectory } from '../../../dist/doctor/caches.js';
 import { attempt } from '../../../dist/doctor/check.js';
+import { checkPlan } from '../../../dist/doctor/memory.js';
 import { plainValue } from '../../../dist/doctor/plain-values.js';
 import { judge } from '../../../dist/doctor/speech.js';
 import { checkEnvironment, checkMemory, checkNode } from '../../../dist/doctor/system.js';
 import { testSpeaker } from '../../../dist/doctor/test-speaker.js';
+import { loadDoor } from '../../../dist/runtime/load.js';
+import { fixture } from '../fixtures.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -45,11 +48,23 @@ it('Node and memory are told without an addon', () => {
   expect(facts).toMatchObject({ total: expect.any(Number), free: expect.any(Number) });
 });
 
-it('little memory is a note that says what the model takes', () => {
-  const cpuFacts = () => ({ name: 'x', cores: 1, totalMemory: 2e9, freeMemory: 1e9, features: [] });
-  const check = checkMemory({ cpuFacts } as never);
-  expect(check).toMatchObject({ status: 'note', facts: { total: 2e9, free: 1e9 } });
-  expect(check.advice).toMatch(/2\.5 GB/);
+it('a model that does not fit is a problem when it is named, a note when it is the published one', () => {
+  vi.stubEnv('METAVOICE_MODEL', '');
+  expect(checkPlan({ device: 'cpu' })).toMatchObject({
+    name: 'plan',
+    found: expect.stringMatching(/^MetaVoice-1B as published on cpu, [\d.]+ GB: /),
+    facts: { fits: expect.any(Boolean), total: expect.any(Number), parts: { runtime: expect.any(Number) } },
+  });
+  expect(checkPlan({ model: fixture('model'), device: 'cpu' })).toMatchObject({ status: 'ok' });
+  const little = { ...loadDoor().cpuFacts(), freeMemory: 1e8 };
+  vi.spyOn(loadDoor(), 'cpuFacts').mockReturnValue(little);
+  expect(checkPlan({ device: 'cpu' })).toMatchObject({
+    status: 'note',
+    advice: expect.stringMatching(/free some/),
+  });
+  expect(checkPlan({ model: fixture('model'), device: 'cpu' })).toMatchObject({ status: 'problem' });
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
 });
 
 it('caches are counted', async () => {
