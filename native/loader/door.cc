@@ -157,13 +157,17 @@ Napi::Value open_engine(const Napi::CallbackInfo& info) {
 
 // OpenMP's threads spin between two operations unless told otherwise, which on a busy machine makes recurrent layers
 // many times slower. libgomp reads this when it is opened, so it must be set before libtorch is.
-void rest_between_operations() {
+// And oneDNN, inside libtorch, prints its errors to standard output, where speech may be on its way; they are thrown, too.
+void settle_libraries() {
   static std::once_flag once;
-  std::call_once(once, [] { setenv("OMP_WAIT_POLICY", "PASSIVE", 0); });
+  std::call_once(once, [] {
+    setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
+    setenv("ONEDNN_VERBOSE", "none", 0);
+  });
 }
 
 Napi::Object enter(Napi::Env env, Napi::Object exports) {
-  rest_between_operations();
+  settle_libraries();
   exports.Set("libtorchVersion", METAVOICE_LIBTORCH_VERSION);
   exports.Set("cpuFacts", Napi::Function::New(env, cpu_facts_of, "cpuFacts"));
   exports.Set("cudaFacts", Napi::Function::New(env, cuda_facts_of, "cudaFacts"));

@@ -83,6 +83,8 @@ int main(int count, char** values) {
     return 2;
   }
 
+  // oneDNN prints its errors, which the tests provoke, to standard output.
+  setenv("ONEDNN_VERBOSE", "none", 0);
   // One thread: the networks are tiny, and threads that wait by spinning would make a busy machine wait, too.
   at::set_num_threads(1);
   Watchdog guard{std::chrono::seconds(patience)};
