@@ -153,6 +153,10 @@ function checkSense(checked: Manifest, refuse: Refuse): void {
   const { codec } = checked;
   if (codec && codec.codebooks > codec.storedCodebooks)
     throw refuse('codec.codebooks', `at most ${codec.storedCodebooks}`, codec.codebooks);
+  // A frame of many seconds would be blamed on the lengths of chunks that the user asked for.
+  const hop = codec?.ratios.reduce((product, ratio) => product * ratio, 1) ?? 0;
+  if (codec && codec.sampleRate < Math.max(1000, hop))
+    throw refuse('codec.sampleRate', 'a rate of sound, with frames of less than a second', codec.sampleRate);
   const embedding = checked.speakerEncoder?.embedding ?? checked.firstStage?.speakerEmbedding;
   checked.speakers.forEach((speaker, index) => {
     const numbers = Buffer.from(speaker.embedding, 'base64').length / 4;

@@ -4,8 +4,8 @@ import { plainConfigurations } from './plain-configurations.js';
 import { ask, pause, type Reading, readAsync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 
-/** Operations between two turns of the event loop: a few milliseconds. */
-const slice = 20_000;
+/** Operations between two turns of the event loop: a millisecond or two, before they are compiled. */
+const slice = 2_000;
 
 export interface Unpickled {
   /**

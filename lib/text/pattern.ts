@@ -38,14 +38,20 @@ function piece(cursor: Cursor, flags: Flags): string {
     cursor.index = start;
     cursor.refuse('a quantifier of nothing');
   }
-  if (cursor.take('?')) return `${atom.source}${quantifier}?`;
-  if (cursor.take('+')) return atomic(cursor, `${atom.source}${quantifier}`);
-  return `${atom.source}${quantifier}`;
+  const lazy = cursor.take('?');
+  if (!lazy && cursor.take('+')) return atomic(cursor, `${atom.source}${quantifier}`);
+  if (atom.group && quantifier !== '?') {
+    cursor.index = start;
+    cursor.refuse('a group that is repeated');
+  }
+  return `${atom.source}${quantifier}${lazy ? '?' : ''}`;
 }
 
 interface Atom {
   source: string;
   repeatable: boolean;
+  /** Given back in parts: repeated, it has exponentially many ways to fail, and a hostile checkpoint would hang us. */
+  group?: boolean;
 }
 
 function atomOf(cursor: Cursor, flags: Flags): Atom {
@@ -87,11 +93,11 @@ function group(cursor: Cursor, flags: Flags): Atom {
   if (look !== undefined) return lookAround(cursor, look, flags);
   // Names and numbers of groups matter only to back references, which are refused.
   if (cursor.match(/\?P?<[^>]*>/y) || cursor.take('?:'))
-    return { source: `(?:${body(cursor, flags)})`, repeatable: true };
+    return { source: `(?:${body(cursor, flags)})`, repeatable: true, group: true };
   const change = cursor.match(/\?([imsu]*)(?:-([ims]+))?([:)])/y);
   if (change) return changeFlags(cursor, flags, change);
   if (cursor.peek() === '?') cursor.refuse('an unknown kind of group');
-  return { source: `(?:${body(cursor, flags)})`, repeatable: true };
+  return { source: `(?:${body(cursor, flags)})`, repeatable: true, group: true };
 }
 
 function lookAround(cursor: Cursor, look: string, flags: Flags): Atom {
@@ -112,7 +118,7 @@ function changeFlags(cursor: Cursor, flags: Flags, [, on = '', off = '', end]: R
     if (letters.includes('s')) changed.dotAll = value;
     if (letters.includes('m')) changed.multiline = value;
   }
-  if (end === ':') return { source: `(?:${body(cursor, changed)})`, repeatable: true };
+  if (end === ':') return { source: `(?:${body(cursor, changed)})`, repeatable: true, group: true };
   Object.assign(flags, changed);
   return { source: '', repeatable: false };
 }

@@ -90,6 +90,7 @@ describe('a model is refused', () => {
     ['another version', (m: Manifest) => Object.assign(m, { version: 2 })],
     ['text ids past the table', (m: Manifest) => Object.assign(m.firstStage!.tokenizer, { offset: 2050 })],
     ['more codebooks than stored', (m: Manifest) => Object.assign(m.codec!, { codebooks: 11 })],
+    ['a rate below that of sound', (m: Manifest) => Object.assign(m.codec!, { sampleRate: 2 })],
     ['heads that do not divide', (m: Manifest) => Object.assign(m.firstStage!, { heads: 3 })],
     [
       'no part at all',

@@ -67,6 +67,20 @@ describe('what is refused', () => {
     expect(() => Tokenizer.from({ ...data, pattern })).toThrow(errorOf('ERR_CHECKPOINT'));
   });
 
+  test.each(['(?:a|a)*b', '(a+)+$', '(?i:x|ab){2,}', '(?<name>a?)+?b', '(?:(?:a)?b){3}'])(
+    'the pattern %s repeats a group, with which a checkpoint could hold us for ever',
+    (pattern) => {
+      expect(() => Tokenizer.from({ ...data, pattern })).toThrow(/a group that is repeated/);
+    },
+  );
+
+  test('a group that is repeated is taken where it gives nothing back', () => {
+    const tokenizer = Tokenizer.from({ ...data, pattern: '(?:a|a)*+b|(?>a|ab)+|[\\s\\S]', offset: 0 });
+    const before = performance.now();
+    tokenizer.encode('a'.repeat(2000));
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
+
   test('an id outside of the table', () => {
     expect(() => first.decode([2048])).toThrow(RangeError);
     expect(() => first.decode([2562])).toThrow(RangeError);
