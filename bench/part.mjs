@@ -168,6 +168,7 @@ const parts = {
       device: 'cpu',
       dtype: 'float32',
       batchSize: 1,
+      maxQueue: 0,
       deterministic: false,
     });
     const nothing = await engine.loadModel({

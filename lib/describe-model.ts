@@ -34,7 +34,7 @@ export function requirePart<P extends PartName>(
 export function describeModel(
   folder: string,
   manifest: Manifest,
-  run: { device: string; dtype: Dtype; batchSize: number; deterministic: boolean },
+  run: { device: string; dtype: Dtype; batchSize: number; maxQueue: number; deterministic: boolean },
 ): ModelDescription {
   const { firstStage, secondStage, speakerEncoder, codec } = manifest;
   return {

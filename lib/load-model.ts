@@ -39,7 +39,7 @@ export interface LoadedModel {
  * ERR_DOWNLOAD, ERR_CHECKPOINT, ERR_OUT_OF_MEMORY; the signal's own reason.
  */
 export async function loadModel(options: ResolvedLoadOptions, site: CallSite): Promise<LoadedModel> {
-  const { signal, logger, onProgress, batchSize, deterministic } = options;
+  const { signal, logger, onProgress, batchSize, maxQueue, deterministic } = options;
   signal?.throwIfAborted();
   const model = namesBundled(options.model) ? bundledModel() : options.model;
 
@@ -67,7 +67,7 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   const plan = requireRoom(model, manifest, policy, facts, options);
   const residentBefore = process.memoryUsage.rss();
   onProgress?.({ phase: 'load', part: 'model' });
-  const description = describeModel(folder, manifest, { device, dtype, batchSize, deterministic });
+  const description = describeModel(folder, manifest, { device, dtype, batchSize, maxQueue, deterministic });
   const native = await asking(site, () => engine.loadModel(description));
   if (signal?.aborted) {
     await native.dispose();

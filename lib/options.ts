@@ -67,6 +67,12 @@ export interface LoadOptions {
    */
   batchSize?: number;
   /**
+   * Requests that may wait for their turn; one more is refused with ERR_QUEUE_FULL and the wait to be expected. Integer,
+   * 0 to 65,536.
+   * @default 128
+   */
+  maxQueue?: number;
+  /**
    * Longest speech of one request, in seconds. Greater than 0.
    * @default what the windows of the model hold for each segment
    */
@@ -194,6 +200,7 @@ export const defaults = {
     dtype: 'auto',
     quantization: 'none',
     batchSize: 1,
+    maxQueue: 128,
     deterministic: false,
   },
   speak: { decoder: 'auto', enhance: 'auto', quality: 'stream' },

@@ -36,6 +36,7 @@ export interface ResolvedLoadOptions {
   readonly dtype: 'auto' | Dtype;
   readonly quantization: 'none';
   readonly batchSize: number;
+  readonly maxQueue: number;
   /** Null: as long as the model's windows allow. */
   readonly maxSeconds: number | null;
   readonly deterministic: boolean;
@@ -74,6 +75,7 @@ export const loadKeys = [
   'dtype',
   'quantization',
   'batchSize',
+  'maxQueue',
   'maxSeconds',
   'deterministic',
   'libtorch',
@@ -140,6 +142,7 @@ function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoad
     dtype: resolveDtype(options.dtype, environment),
     quantization,
     batchSize: integerOf(orDefault(options.batchSize, defaults.load.batchSize), 'batchSize', 1, 256),
+    maxQueue: integerOf(orDefault(options.maxQueue, defaults.load.maxQueue), 'maxQueue', 0, 65_536),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     deterministic: booleanOf(options.deterministic, 'deterministic', defaults.load.deterministic),
     libtorch: options.libtorch === undefined ? null : nonEmpty(options.libtorch, 'libtorch', 'a folder'),

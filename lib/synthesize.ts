@@ -32,8 +32,9 @@ const models = new Map<string, SharedTask<MetaVoice>>();
 
 /** The model of these options; what failed or was given up is loaded anew by the next call. */
 function sharedModel(options: ResolvedLoadOptions, site: CallSite): Promise<MetaVoice> {
-  const { model, download, device, dtype, quantization, batchSize, deterministic, libtorch } = options;
-  const facts = [model, download, device, dtype, quantization, batchSize, deterministic, libtorch];
+  const { model, download, device, dtype, quantization, batchSize, maxQueue, deterministic, libtorch } =
+    options;
+  const facts = [model, download, device, dtype, quantization, batchSize, maxQueue, deterministic, libtorch];
   const key = JSON.stringify(facts);
   let task = models.get(key);
   if (!task) {

@@ -188,13 +188,21 @@ export const explanations = {
     ],
     mend: "Make the voice again from its recording; try dtype `'float32'`, and fetch the checkpoint again if that fails, too.",
     where: '`lib/voice` for an embedding, `native/engine` while speaking',
-    details: { id: 'identity of the voice', length: 'numbers of its embedding' },
+    details: {
+      part: 'the network whose numbers are not finite',
+      id: 'identity of the voice',
+      length: 'numbers of its embedding',
+    },
   },
   ERR_QUEUE_FULL: {
     causes: ['More requests at a time than the model is planned for.'],
-    mend: 'Wait and try again, raise `batchSize`, or load the model in several processes.',
+    mend: 'Wait and try again (`details.predictedSeconds`), raise `maxQueue` or `batchSize`, or load the model in several processes.',
     where: '`native/engine`, when a request would have to wait',
-    details: {},
+    details: {
+      ahead: 'requests that speak or wait',
+      maxQueue: 'those that may wait',
+      predictedSeconds: 'seconds until they are done, as a string; absent before any request has ended',
+    },
   },
   ERR_RUNTIME_NOT_FOUND: {
     causes: [

@@ -161,6 +161,8 @@ export interface ModelDescription {
   codec: CodecDescription | null;
   /** Utterances that hold a key-value cache at the same time. */
   batchSize: number;
+  /** Utterances that may wait for one of these places; start() refuses more with ERR_QUEUE_FULL. */
+  maxQueue: number;
   deterministic: boolean;
 }
 

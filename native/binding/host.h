@@ -33,7 +33,11 @@ struct Task {
 
 class Host : public std::enable_shared_from_this<Host> {
  public:
-  static std::shared_ptr<Host> create(Napi::Env env, const std::shared_ptr<Residents>& residents, int64_t batch_size);
+  struct Places {
+    int64_t batch_size;
+    int64_t max_queue;
+  };
+  static std::shared_ptr<Host> create(Napi::Env env, const std::shared_ptr<Residents>& residents, const Places& places);
   ~Host();
 
   // `work(model)` on the engine thread, then `answer(env, result)` on the JavaScript thread: a promise.

@@ -88,8 +88,12 @@ UtteranceObject::UtteranceObject(const Napi::CallbackInfo& info)
     });
   };
   utterance_ = std::make_shared<engine::Utterance>(host_->model(), std::move(start->request), notify);
+  try {
+    host_->scheduler().add(utterance_);
+  } catch (const core::Error& error) {
+    throw js_error(info.Env(), error);
+  }
   host_->enrol(this);
-  host_->scheduler().add(utterance_);
 }
 
 UtteranceObject::~UtteranceObject() {

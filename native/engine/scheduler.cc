@@ -3,11 +3,24 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "core/error.h"
 
 namespace metavoice::engine {
 
-Scheduler::Scheduler(int64_t batch_size)
-    : batch_size_(static_cast<size_t>(std::max<int64_t>(1, batch_size))), thread_([this] { run(); }) {}
+namespace {
+
+// The weight of the newest utterance in the mean.
+constexpr double kNewest = 0.25;
+
+}  // namespace
+
+Scheduler::Scheduler(int64_t batch_size, int64_t max_queue)
+    : batch_size_(static_cast<size_t>(std::max<int64_t>(1, batch_size))),
+      max_queue_(static_cast<size_t>(std::max<int64_t>(0, max_queue))),
+      thread_([this] { run(); }) {}
 
 Scheduler::~Scheduler() { stop(); }
 
@@ -25,10 +38,29 @@ bool Scheduler::add(std::shared_ptr<Utterance> utterance) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return false;
+    require_room();
     waiting_.push_back(std::move(utterance));
   }
   changed_.notify_one();
   return true;
+}
+
+void Scheduler::require_room() const {
+  const auto unfinished = [](const auto& queue) {
+    return static_cast<size_t>(std::count_if(queue.begin(), queue.end(), [](const auto& each) { return !each->finished(); }));
+  };
+  const size_t ahead = unfinished(active_) + unfinished(waiting_);
+  if (ahead < batch_size_ || ahead - batch_size_ < max_queue_) return;
+  // They share one device, so all of them are to be computed before a new one.
+  const std::string seconds = std::to_string(static_cast<int64_t>(std::ceil(mean_milliseconds_ * static_cast<double>(ahead) / 1000)));
+  const std::string wait = mean_milliseconds_ > 0 ? "about " + seconds + " s until they are done" : "none has ended yet to tell how long that takes";
+  core::Error::Details details = {{"ahead", std::to_string(ahead)}, {"maxQueue", std::to_string(max_queue_)}};
+  if (mean_milliseconds_ > 0) details.emplace_back("predictedSeconds", seconds);
+  throw core::Error("ERR_QUEUE_FULL",
+                    "expected at most " + std::to_string(batch_size_) + " requests at a time and " + std::to_string(max_queue_) +
+                        " waiting, but " + std::to_string(ahead) + " are there (" + wait +
+                        "); try again later, or load the model with a larger batchSize or maxQueue",
+                    std::move(details));
 }
 
 void Scheduler::wake() {
@@ -88,10 +120,14 @@ void Scheduler::run() {
 }
 
 void Scheduler::retire_finished() {
-  std::erase_if(active_, [](const std::shared_ptr<Utterance>& utterance) {
+  std::erase_if(active_, [this](const std::shared_ptr<Utterance>& utterance) {
     const bool finished = utterance->finished();
-    if (finished) utterance->release();
-    return finished;
+    if (!finished) return false;
+    const double spent = utterance->spent();
+    if (!utterance->cancelled() && spent > 0)
+      mean_milliseconds_ = mean_milliseconds_ == 0 ? spent : (1 - kNewest) * mean_milliseconds_ + kNewest * spent;
+    utterance->release();
+    return true;
   });
   std::erase_if(waiting_, [](const std::shared_ptr<Utterance>& utterance) {
     const bool finished = utterance->finished();

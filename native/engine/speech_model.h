@@ -28,6 +28,7 @@ struct ModelDescription {
   std::optional<Part<NoConfig>> speaker_encoder;
   std::optional<Part<models::encodec::EncodecConfig>> codec;
   int64_t batch_size = 1;
+  int64_t max_queue = 0;
   bool deterministic = false;
 };
 

@@ -144,6 +144,12 @@ void Utterance::advance() {
   }
 }
 
+double Utterance::spent() const {
+  if (!work_) return 0;
+  const Timings& timings = work_->timings;
+  return timings.prefill + timings.first_stage + timings.second_stage + timings.decoder;
+}
+
 void Utterance::release() {
   work_.reset();
   model_.reset();

@@ -61,6 +61,8 @@ class Utterance {
   void advance();
   // Lets go of caches and model; the engine thread calls it once the utterance is finished or cancelled.
   void release();
+  // Milliseconds of computing so far.
+  double spent() const;
 
   // Any thread.
   struct Outcome {

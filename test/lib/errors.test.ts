@@ -100,8 +100,15 @@ const cases: Record<ErrorCode, Case> = {
       }),
   },
   ERR_NUMERIC: { by: 'api', provoke: () => Voice.fromEmbedding(Float32Array.of(1, Number.NaN), 'any') },
-  // To be provoked by the API once the engine bounds its queue.
-  ERR_QUEUE_FULL: { by: 'fake engine', provoke: () => refusingEngine('ERR_QUEUE_FULL').synthesize('hi') },
+  ERR_QUEUE_FULL: {
+    by: 'api',
+    async provoke() {
+      await using busy = await MetaVoice.load({ model, device: 'cpu', maxQueue: 0 });
+      const speaking = busy.stream('hi', { voice: bria, seed: 1 })[Symbol.asyncIterator]();
+      await speaking.next();
+      return await busy.synthesize('hi', { voice: bria });
+    },
+  },
   ERR_RUNTIME_NOT_FOUND: {
     by: 'api',
     provoke: () => MetaVoice.load({ model, libtorch: join(folder, 'nowhere') }),
@@ -154,7 +161,7 @@ describe('every code', () => {
   });
 
   it('keeps the message of the engine, and the caller as its place', async () => {
-    const error = (await failure(cases.ERR_QUEUE_FULL.provoke)) as Error;
+    const error = (await failure(() => refusingEngine('ERR_QUEUE_FULL').synthesize('hi'))) as Error;
     expect(error.message).toBe('as the engine would say it');
     expect(error.stack).toContain('errors.test');
   });

@@ -27,6 +27,7 @@ const load: Record<string, Right> = {
   'options.dtype': [],
   'options.quantization': [],
   'options.batchSize': [],
+  'options.maxQueue': ['-0'],
   'options.maxSeconds': numbers.slice(1),
   'options.deterministic': ['true', 'false'],
   'options.libtorch': ['a blank string', 'a numeral'],

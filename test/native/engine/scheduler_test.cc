@@ -224,6 +224,29 @@ TEST_SUITE("engine/scheduler") {
     CHECK(waiting.utterance.use_count() == 1);
   }
 
+  TEST_CASE("refuses what would wait beyond the bound, says how long it takes, and takes more when there is room") {
+    const auto model = some_model();
+    Scheduler scheduler(1, 1);
+    Reader first(model, small_request()), second(model, small_request(9)), third(model, small_request(11)), fourth(model, small_request(12));
+    scheduler.add(first.utterance);
+    scheduler.add(second.utterance);
+    check_refused([&] { scheduler.add(third.utterance); }, "ERR_QUEUE_FULL", "at most 1 requests at a time and 1 waiting, but 2 are there (none has ended yet");
+    first.rest(scheduler);
+    settle(scheduler);
+    CHECK_NOTHROW(scheduler.add(third.utterance));
+    const core::Error error = refusal([&] { scheduler.add(fourth.utterance); });
+    CHECK(error.code() == "ERR_QUEUE_FULL");
+    CHECK(std::string(error.what()).find("(about ") != std::string::npos);
+    CHECK(error.details().back().first == "predictedSeconds");
+    // One that gives up makes room.
+    second.utterance->cancel();
+    scheduler.wake();
+    settle(scheduler);
+    CHECK_NOTHROW(scheduler.add(fourth.utterance));
+    CHECK_FALSE(third.rest(scheduler).failure);
+    CHECK_FALSE(fourth.rest(scheduler).failure);
+  }
+
   TEST_CASE("a failing utterance harms no other") {
     const auto model = some_model();
     Scheduler scheduler(2);
