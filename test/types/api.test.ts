@@ -7,8 +7,11 @@ import type {
   Device,
   ErrorCode,
   LoadOptions,
+  MemoryPlan,
+  PlanOptions,
   SpeakOptions,
   Speech,
+  SpeechHealth,
   SpeechStream,
   VoiceSource,
 } from '../../dist/index.js';
@@ -22,6 +25,10 @@ describe('the types', () => {
     >();
     expectTypeOf(api.synthesize).returns.resolves.toEqualTypeOf<Speech>();
     expectTypeOf(api.MetaVoice.load).returns.resolves.toEqualTypeOf<api.MetaVoice>();
+    expectTypeOf(api.plan).parameters.toEqualTypeOf<[options?: PlanOptions]>();
+    expectTypeOf(api.plan).returns.toEqualTypeOf<MemoryPlan>();
+    expectTypeOf<api.MetaVoice['plan']>().toEqualTypeOf<MemoryPlan>();
+    expectTypeOf<api.MetaVoice['peakMemory']>().returns.resolves.toEqualTypeOf<number>();
     expectTypeOf(api.devices).returns.toEqualTypeOf<Device[]>();
     expectTypeOf<api.MetaVoice>().toExtend<AsyncDisposable>();
     expectTypeOf<api.MetaVoice['stream']>().returns.toEqualTypeOf<SpeechStream>();
@@ -31,6 +38,7 @@ describe('the types', () => {
 
   it('of options', () => {
     expectTypeOf<'cuda:1'>().toExtend<NonNullable<LoadOptions['device']>>();
+    expectTypeOf<Omit<PlanOptions, 'decoder' | 'device'>>().toExtend<LoadOptions>();
     expectTypeOf<'gpu'>().not.toExtend<NonNullable<LoadOptions['device']>>();
     expectTypeOf<{ speaker: 'ada' }>().toExtend<VoiceSource>();
     expectTypeOf<number | { speaker?: number; prompt?: number }>().toEqualTypeOf<
@@ -45,6 +53,8 @@ describe('the types', () => {
     expectTypeOf<SpeechStream['toWebStream']>().returns.toEqualTypeOf<ReadableStream<Uint8Array>>();
     expectTypeOf<Speech['toWav']>().returns.toEqualTypeOf<Uint8Array>();
     expectTypeOf<Speech['endReason']>().toEqualTypeOf<'end' | 'limit'>();
+    expectTypeOf<Speech['health']>().toEqualTypeOf<Readonly<SpeechHealth>>();
+    expectTypeOf<SpeechStream['health']>().toEqualTypeOf<SpeechHealth>();
     expectTypeOf<AudioChunk['samples']>().toEqualTypeOf<Float32Array>();
     expectTypeOf<api.MetaVoiceError['code']>().toEqualTypeOf<ErrorCode>();
   });
