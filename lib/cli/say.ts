@@ -82,7 +82,7 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
     terminal.progress(null);
     await write(
       terminal.stdout,
-      json ? `${JSON.stringify(facts(speech, output, tts))}\n` : words(speech, output, tts),
+      json ? `${JSON.stringify(await facts(speech, output, tts))}\n` : words(speech, output, tts),
     );
   } finally {
     await tts.dispose();
@@ -176,7 +176,8 @@ function words(speech: Speech, output: string, { device, dtype, reason }: MetaVo
   return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
 }
 
-function facts(speech: Speech, file: string, { device, dtype, reason, model }: MetaVoice) {
+async function facts(speech: Speech, file: string, tts: MetaVoice) {
+  const { device, dtype, reason, model, plan } = tts;
   const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health } = speech;
   return {
     file,
@@ -191,5 +192,6 @@ function facts(speech: Speech, file: string, { device, dtype, reason, model }: M
     dtype,
     reason,
     model,
+    memory: { planned: plan.total, peak: await tts.peakMemory() },
   };
 }

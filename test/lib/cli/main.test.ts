@@ -130,7 +130,13 @@ describe('with the engine', () => {
     const text = 'hi how are you';
     await writeFile(join(folder, 'text.txt'), `\ufeff${text}\n`);
     const file = await run(['say', '-f', 'text.txt', '-o', 'a.wav', '--json', ...short]);
-    expect(JSON.parse(file.stdout.toString())).toMatchObject({ file: 'a.wav', seed: 4, decoder: 'encodec' });
+    expect(JSON.parse(file.stdout.toString())).toMatchObject({
+      file: 'a.wav',
+      seed: 4,
+      decoder: 'encodec',
+      health: { redoneSteps: 0, redoneWindows: 0 },
+      memory: { planned: expect.any(Number), peak: expect.any(Number) },
+    });
     const streamed = await run(['say', '-', '-o', '-', ...short], { input: text });
     expect(streamed).toMatchObject({ code: 0, stderr: '' });
     expect(streamed.stdout.readUInt32LE(40)).toBe(0xffffffff);
