@@ -18,6 +18,7 @@ import { TorchFile } from '../../dist/checkpoint/torch-file.js';
 import { planTransformer } from '../../dist/checkpoint/transformer.js';
 import { MetaVoiceError } from '../../dist/errors.js';
 import { lyingLegacy, lyingSafetensors, lyingWav, lyingZip, zip } from './containers.mjs';
+import { lyingManifests } from './manifests.mjs';
 import { mutated } from './mutate.mjs';
 import { pickle } from './pickles.mjs';
 import { reusedInstances } from './wasm.mjs';
@@ -141,7 +142,11 @@ export const readers = {
   manifest: {
     corpus: 'manifest',
     inputs: (files) =>
-      mutated(files, ['null', '"toString"', '"__proto__"', '{}', '[]', '1e999', '-1', '"constructor"']),
+      both(
+        mutated(files, ['null', '"toString"', '"__proto__"', '{}', '[]', '1e999', '-1', '"constructor"']),
+        lyingManifests(files),
+        90,
+      ),
     read(bytes) {
       let value;
       try {
