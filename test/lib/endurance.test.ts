@@ -35,11 +35,12 @@ describe.runIf(process.platform === 'linux')('fifty times', () => {
   ])('%s', { timeout: 180_000 }, async (what) => {
     const held = await rounds(what);
     expect(held).toHaveLength(times);
-    const { resident, files, threads } = held[4]!;
+    const { files, threads } = held[4]!;
     const later = held.slice(5);
-    const most = (key: keyof Held) => Math.max(...later.map((round) => round[key]));
-    expect(most('resident')).toBeLessThanOrEqual(1.05 * resident);
-    expect(most('files')).toBeLessThanOrEqual(files);
+    const most = (some: Held[], key: keyof Held) => Math.max(...some.map((round) => round[key]));
+    // The most against the most: a single round may be seen just after the system took pages back.
+    expect(most(later, 'resident')).toBeLessThanOrEqual(1.05 * most(held.slice(0, 5), 'resident'));
+    expect(most(later, 'files')).toBeLessThanOrEqual(files);
     // A thread that ends may be seen a moment longer.
     expect(Math.min(...later.slice(-3).map((round) => round.threads))).toBeLessThanOrEqual(threads);
   });
