@@ -14,7 +14,6 @@ import {
   type ResolvedLoadOptions,
   type ResolvedSpeakOptions,
   requireText,
-  requireVoiceSource,
   resolveLoadOptions,
   resolveSpeakOptions,
 } from './resolve-options.js';
@@ -23,6 +22,7 @@ import type { Speech } from './stream/collect.js';
 import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
 import { createSpeechStream, type SpeechStream } from './stream/speech-stream.js';
 import type { Voice } from './voice/voice.js';
+import { requireVoiceSource } from './voice-source.js';
 import { Voices } from './voices.js';
 
 /** Finished chunks that may wait for a slow reader before the engine rests. */

@@ -13,10 +13,11 @@ import type { Dtype } from './native/contract.js';
 import { copyOptions, integerOf, numberOf } from './option-values.js';
 import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
-import { requireSampleRate, resolveLoadOptions } from './resolve-options.js';
+import { resolveLoadOptions } from './resolve-options.js';
 import { requireCodes, requireFloats, requireIds, requirePieces } from './stage-arguments.js';
 import { type Codes, splitCodes } from './stream/chunks.js';
 import { normalizeText } from './text/normalize.js';
+import { requireSampleRate } from './voice-source.js';
 
 /** Options of `Stages.open`, as in `MetaVoice.load`. */
 export interface StagesOptions {

@@ -1,7 +1,6 @@
 /** The one place that applies defaults and judges options. What leaves here is complete, of the right type and in range. */
 
 import { randomInt } from 'node:crypto';
-import { maximumRate, minimumRate } from './audio/limits.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange, expectedType, isFunction, isPlainObject, isString } from './is.js';
 import type { Dtype } from './native/contract.js';
@@ -27,7 +26,7 @@ import {
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
-import type { Voice } from './voice/voice.js';
+import { requireVoiceSource } from './voice-source.js';
 
 export interface ResolvedLoadOptions {
   readonly model: string;
@@ -269,35 +268,6 @@ function resolveLogger(value: unknown): Logger {
       throw expectedType('a function', `logger.${level}`, method);
   }
   return value as Logger;
-}
-
-/** Judges the form of a voice, not whether its file or speaker exists. */
-export function requireVoiceSource(value: unknown, name: string): VoiceSource {
-  const what = 'a Voice, a path, { file }, { samples, sampleRate } or { speaker }';
-  if (isString(value)) return nonEmpty(value, name, what);
-  if (typeof value !== 'object' || value === null) throw expectedType(what, name, value);
-  if ('embedding' in value) {
-    const { embedding, encoder } = value as { embedding: unknown; encoder?: unknown };
-    if (!(embedding instanceof Float32Array))
-      throw expectedType('a Float32Array', `${name}.embedding`, embedding);
-    nonEmpty(encoder, `${name}.encoder`, 'the digest of its speaker encoder');
-    return value as Voice;
-  }
-  if (!isPlainObject(value)) throw expectedType(what, name, value);
-  const source = copyOptions(value, name, ['file', 'samples', 'sampleRate', 'speaker']);
-  const forms = ['file', 'samples', 'speaker'].filter((key) => source[key] !== undefined);
-  if (forms.length !== 1) throw expectedType(what, name, value);
-  if (source.sampleRate !== undefined && source.samples === undefined) throw expectedType(what, name, value);
-  if (source.file !== undefined) return { file: nonEmpty(source.file, `${name}.file`, 'a path') };
-  if (source.speaker !== undefined) return { speaker: nonEmpty(source.speaker, `${name}.speaker`, 'a name') };
-  if (!(source.samples instanceof Float32Array))
-    throw expectedType('a Float32Array', `${name}.samples`, source.samples);
-  return { samples: source.samples, sampleRate: requireSampleRate(source.sampleRate, `${name}.sampleRate`) };
-}
-
-/** A sample rate in Hz that can be resampled from. */
-export function requireSampleRate(value: unknown, name: string): number {
-  return integerOf(value, name, minimumRate, maximumRate);
 }
 
 /** Refuses what no `text` can be, before the text itself is judged. */
