@@ -7,6 +7,7 @@ import { asking, callSite } from './call-site.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { firstStageCodebook, type PartName, requirePart, secondStageCodebook } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
+import { handOver } from './hand-over.js';
 import { expectedRange, expectedType, isString } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype } from './native/contract.js';
@@ -188,7 +189,10 @@ export class Stages implements AsyncDisposable {
     this.#part('speakerEncoder');
     requireFloats(samples, 'samples');
     requireSampleRate(sampleRate, 'sampleRate');
-    const { embedding } = await asking(site, () => this.#model.native.embedSpeaker(samples, sampleRate));
+    const { native } = this.#model;
+    const { embedding } = await asking(site, async () =>
+      native.embedSpeaker(await handOver(native, samples), sampleRate),
+    );
     return embedding;
   }
 
@@ -205,7 +209,10 @@ export class Stages implements AsyncDisposable {
     }
     requireFloats(samples, 'samples');
     requireSampleRate(sampleRate, 'sampleRate');
-    const { codes, frames } = await asking(site, () => this.#model.native.encode(samples, sampleRate));
+    const { native } = this.#model;
+    const { codes, frames } = await asking(site, async () =>
+      native.encode(await handOver(native, samples), sampleRate),
+    );
     return splitCodes(codes, frames);
   }
 

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import type { Manifest, SpeakerManifest } from './checkpoint/manifest.js';
 import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
+import { handOver } from './hand-over.js';
 import { expectedRange } from './is.js';
 import type { NativeModel } from './native/contract.js';
 import type { VoiceSource } from './options.js';
@@ -22,7 +23,7 @@ type Recording = string | { file: string } | { samples: Float32Array; sampleRate
 export type PendingSpeaker = (signal: AbortSignal) => Promise<Float32Array>;
 
 export class Voices {
-  readonly #native: Pick<NativeModel, 'embedSpeaker'>;
+  readonly #native: Pick<NativeModel, 'embedSpeaker' | 'reserve'>;
   readonly #manifest: Manifest;
   readonly #folder: string;
   readonly #source: string;
@@ -31,7 +32,7 @@ export class Voices {
 
   /** @param where the model folder, and its name in messages */
   constructor(
-    native: Pick<NativeModel, 'embedSpeaker'>,
+    native: Pick<NativeModel, 'embedSpeaker' | 'reserve'>,
     manifest: Manifest,
     { folder, source }: { folder: string; source: string },
   ) {
@@ -89,7 +90,8 @@ export class Voices {
   async #compute(source: Recording, signal: AbortSignal | null): Promise<Voice> {
     requirePart(this.#manifest, 'speakerEncoder', this.#source);
     const context = {
-      embed: (samples: Float32Array, sampleRate: number) => this.#native.embedSpeaker(samples, sampleRate),
+      embed: async (samples: Float32Array, sampleRate: number) =>
+        this.#native.embedSpeaker(await handOver(this.#native, samples), sampleRate),
       encoderDigest: await this.#encoderDigest(),
     };
     const file = typeof source === 'string' ? source : 'file' in source ? source.file : null;

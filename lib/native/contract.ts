@@ -224,6 +224,11 @@ export interface NativeUtterance {
   cancel(): void;
 }
 
+/** A long recording, copied to native memory piece by piece; missing pieces are 0. */
+export interface NativeSamples {
+  write(offset: number, piece: Float32Array): void;
+}
+
 export interface NativeModel {
   /** Facts read from the files: sizes that are null belong to absent parts. */
   readonly facts: {
@@ -240,9 +245,11 @@ export interface NativeModel {
     weightBytes: number;
   };
   start(request: UtteranceRequest): NativeUtterance;
+  /** Room for so many samples. */
+  reserve(length: number): NativeSamples;
   /** Resampling to 16 kHz, trim, mel, partials, mean. `trim` is [start, end) in 16 kHz samples. ERR_REFERENCE_AUDIO when nothing is left. */
   embedSpeaker(
-    samples: Float32Array,
+    samples: Float32Array | NativeSamples,
     sampleRate: number,
   ): Promise<{ embedding: Float32Array; trim: [number, number]; samples16k: number }>;
   /** [2, T, vocabulary]: row 0 with the speaker, row 1 without. */
@@ -257,7 +264,10 @@ export interface NativeModel {
   /** `codes` is [2, frames]; the audio columns of one whole pass, [predicted, frames, codebookSize + 1]. */
   secondStageLogits(ids: Int32Array, codes: Uint16Array, speaker: Float32Array): Promise<Float32Array>;
   /** [codebooks, frames] */
-  encode(samples: Float32Array, sampleRate: number): Promise<{ codes: Uint16Array; frames: number }>;
+  encode(
+    samples: Float32Array | NativeSamples,
+    sampleRate: number,
+  ): Promise<{ codes: Uint16Array; frames: number }>;
   /** Whole when `pieces` is null, else in pieces of so many frames with carried state. */
   decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
   /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */

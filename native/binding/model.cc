@@ -1,5 +1,6 @@
 #include "binding/model.h"
 
+#include "binding/samples.h"
 #include "binding/utterance.h"
 #include "binding/values.h"
 #include "core/device_memory.h"
@@ -36,6 +37,7 @@ Napi::Value floats_answer(Napi::Env env, const at::Tensor& tensor) { return floa
 Napi::Function ModelObject::define(Napi::Env env) {
   return DefineClass(env, "NativeModel",
                      {InstanceAccessor<&ModelObject::facts>("facts"), InstanceMethod<&ModelObject::start>("start"),
+                      InstanceMethod<&ModelObject::reserve>("reserve"),
                       InstanceMethod<&ModelObject::embed_speaker>("embedSpeaker"),
                       InstanceMethod<&ModelObject::first_stage_logits>("firstStageLogits"),
                       InstanceMethod<&ModelObject::first_stage_greedy>("firstStageGreedy"),
@@ -66,8 +68,15 @@ Napi::Value ModelObject::start(const Napi::CallbackInfo& info) {
   return classes_->utterance.New({Napi::External<UtteranceObject::Start>::New(env, &start)});
 }
 
+Napi::Value ModelObject::reserve(const Napi::CallbackInfo& info) { return classes_->samples.New({info[0]}); }
+
+at::Tensor ModelObject::samples_of(const Napi::Value& value) const {
+  if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf(classes_->samples.Value())) return floats_of(value, "samples");
+  return SamplesObject::Unwrap(value.As<Napi::Object>())->tensor();
+}
+
 Napi::Value ModelObject::embed_speaker(const Napi::CallbackInfo& info) {
-  const at::Tensor samples = floats_of(info[0], "samples");
+  const at::Tensor samples = samples_of(info[0]);
   const int64_t rate = integer_of(info[1], "sampleRate");
   return host_->run(
       info.Env(), [samples, rate](const engine::SpeechModel& model) { return engine::embed_speaker(model, samples, rate); },
@@ -112,7 +121,7 @@ Napi::Value ModelObject::second_stage_logits(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelObject::encode(const Napi::CallbackInfo& info) {
-  const at::Tensor samples = floats_of(info[0], "samples");
+  const at::Tensor samples = samples_of(info[0]);
   const int64_t rate = integer_of(info[1], "sampleRate");
   return host_->run(
       info.Env(), [=](const engine::SpeechModel& model) { return engine::encode(model, samples, rate); },

@@ -13,6 +13,7 @@ namespace metavoice::binding {
 struct Classes {
   Napi::FunctionReference model;
   Napi::FunctionReference utterance;
+  Napi::FunctionReference samples;
 };
 
 class ModelObject : public Napi::ObjectWrap<ModelObject> {
@@ -29,6 +30,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
  private:
   Napi::Value facts(const Napi::CallbackInfo& info);
   Napi::Value start(const Napi::CallbackInfo& info);
+  Napi::Value reserve(const Napi::CallbackInfo& info);
   Napi::Value embed_speaker(const Napi::CallbackInfo& info);
   Napi::Value first_stage_logits(const Napi::CallbackInfo& info);
   Napi::Value first_stage_greedy(const Napi::CallbackInfo& info);
@@ -38,6 +40,9 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value read_bandwidth(const Napi::CallbackInfo& info);
   Napi::Value peak_device_bytes(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  // A Float32Array, or what reserve() made of a long one.
+  at::Tensor samples_of(const Napi::Value& value) const;
 
   std::shared_ptr<Host> host_;
   std::shared_ptr<Classes> classes_;

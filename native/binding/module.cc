@@ -9,6 +9,7 @@
 #include <string>
 
 #include "binding/model.h"
+#include "binding/samples.h"
 #include "binding/utterance.h"
 #include "binding/values.h"
 #include "ops/sampling.h"
@@ -73,9 +74,11 @@ void define_engine(Napi::Env env, Napi::Object exports) {
   const auto classes = std::make_shared<Classes>();
   classes->model = Napi::Persistent(ModelObject::define(env));
   classes->utterance = Napi::Persistent(UtteranceObject::define(env));
+  classes->samples = Napi::Persistent(SamplesObject::define(env));
   // The references die with the functions that hold them, which the environment may outlive.
   classes->model.SuppressDestruct();
   classes->utterance.SuppressDestruct();
+  classes->samples.SuppressDestruct();
   exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
   exports.Set("threads", Napi::Number::New(env, at::get_num_threads()));
   exports.Set("cuda", Napi::Function::New(env, cuda, "cuda"));

@@ -3,6 +3,7 @@
 import type {
   NativeChunk,
   NativeModel,
+  NativeSamples,
   NativeUtterance,
   UtteranceRequest,
 } from '../../dist/native/contract.js';
@@ -108,8 +109,13 @@ export class FakeModel implements NativeModel {
     return utterance;
   }
 
-  async embedSpeaker(samples: Float32Array) {
+  reserve(): NativeSamples {
+    return { write() {} };
+  }
+
+  async embedSpeaker(samples: Float32Array | NativeSamples) {
     this.embeds++;
+    if (!(samples instanceof Float32Array)) throw new Error('expected a short recording');
     return {
       embedding: Float32Array.from([0.5, 0.5, 0.5, 0.5]),
       trim: [0, samples.length] as [number, number],
