@@ -15,7 +15,7 @@ import { copyOptions, integerOf, numberOf } from './option-values.js';
 import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
-import { requireCodes, requireFloats, requireIds, requirePieces } from './stage-arguments.js';
+import { requireCodes, requireFloats, requireIds, requirePieces, requireSpeaker } from './stage-arguments.js';
 import { type Codes, splitCodes } from './stream/chunks.js';
 import { normalizeText } from './text/normalize.js';
 import { requireSampleRate } from './voice-source.js';
@@ -291,11 +291,6 @@ export class Stages implements AsyncDisposable {
     requireSpeaker(speaker, stage.speakerEmbedding);
     return stage;
   }
-}
-
-/** @param size numbers of the embedding; 0 where the stage takes no speaker */
-function requireSpeaker(speaker: unknown, size: number): void {
-  requireFloats(speaker, 'speaker', size > 0 ? size : undefined);
 }
 
 function required(value: unknown, name: string): unknown {

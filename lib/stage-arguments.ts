@@ -63,3 +63,8 @@ export function requirePieces(
     throw expectedRange(`at least ${leastFirstFrames} frames`, `${name}[0]`, value[0]);
   return Int32Array.from(value);
 }
+
+/** @param size numbers of the embedding; 0 where the stage takes no speaker */
+export function requireSpeaker(speaker: unknown, size: number): void {
+  requireFloats(speaker, 'speaker', size > 0 ? size : undefined);
+}

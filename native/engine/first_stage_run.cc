@@ -20,6 +20,7 @@ at::Tensor FirstStageRun::prompt(const at::Tensor& text) {
 }
 
 at::Tensor FirstStageRun::step(int64_t id) {
+  core::require(positions() > 0, "a prompt before the first id");
   ids_.push_back(id);
   return evaluate(at::full({rows_, 1}, id, prompt_.options()));
 }

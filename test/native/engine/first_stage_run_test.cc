@@ -118,9 +118,10 @@ TEST_SUITE("engine/first_stage_run") {
     }
   }
 
-  TEST_CASE("refuses a second prompt") {
+  TEST_CASE("refuses a second prompt, and ids before the first") {
     const models::FirstStage stage = stage_of(small_first_stage(64), at::kCPU, at::kFloat);
     FirstStageRun run(stage, at::zeros({5}), 2, 16);
+    check_refused([&] { run.step(3); }, "ERR_INTERNAL", "a prompt before the first id");
     run.prompt(at::tensor(kText, at::kLong));
     check_refused([&] { run.prompt(at::tensor(kText, at::kLong)); }, "ERR_INTERNAL", "a prompt that comes first");
   }
