@@ -1,0 +1,137 @@
+"""`python -m metavoice_voice COMMAND`: one command for each step, from nothing to voices/bundled. Each can be stopped and goes on."""
+
+import argparse
+import os
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from . import corpus, encode, export, synthesise
+from . import train_codec, train_decoder, train_first_stage, train_second_stage, train_speaker_encoder
+from .codec import SpectralCodec
+from .language_models import FirstStage, SecondStage
+from .speaker_encoder import SpeakerEncoder
+
+HOP = 640  # samples of a frame: 25 frames/s
+STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 4500, "decoder-refined": 1500, "first-stage": 2400, "second-stage": 1500}
+
+
+class Place:
+    def __init__(self, arguments):
+        self.root = Path(arguments.work)
+        self.data, self.state, self.curves = self.root / "data", self.root / "state", Path(arguments.curves)
+        self.seed, self.count = arguments.seed, arguments.sentences
+        self.steps = lambda name: arguments.steps or STEPS[name]
+
+    def saved(self, name, part, net):
+        """The trained network, or what there is of it so far."""
+        file = self.state / f"{name}.pt"
+        if not file.exists():
+            raise SystemExit(f"{file} is not there: run the step that makes it first ({name})")
+        net.load_state_dict(torch.load(file, weights_only=True)["parts"][part])
+        return net.eval()
+
+    def codec(self):
+        return self.saved("codec", "net", SpectralCodec(HOP))
+
+    def decoder(self):
+        refined = (self.state / "decoder-refined.pt").exists()
+        return self.saved("decoder-refined" if refined else "decoder", "codec", train_decoder.Codec())
+
+
+def data(place):
+    train, held_out = corpus.write(place.data, place.count, place.seed)
+    for name, items in (("held-out", held_out), ("train", train)):
+        synthesise.write(items, place.data, name, progress(f"speaking {name}"))
+
+
+def codec(place):
+    train_codec.train(place.data, place.state, HOP, place.steps("codec"), place.seed)
+    for name in ("held-out", "train"):
+        encode.write(place.data, name, place.codec(), progress(f"encoding {name}"))
+
+
+def decoder(place):
+    train_decoder.train(place.data, place.state, place.codec(), HOP, place.steps("decoder"), place.seed)
+
+
+def refine(place):
+    trained = place.saved("decoder", "codec", train_decoder.Codec())
+    train_decoder.refine(place.data, place.state, trained, HOP, place.steps("decoder-refined"), place.seed)
+
+
+def speaker_encoder(place):
+    net = train_speaker_encoder.train(place.data, place.state, place.steps("speaker-encoder"), place.seed)
+    train_speaker_encoder.embed_all(place.data, place.state, net)
+
+
+def first_stage(place):
+    train_first_stage.train(place.data, place.state, HOP, place.steps("first-stage"), place.seed)
+
+
+def second_stage(place):
+    train_second_stage.train(place.data, place.state, HOP, place.steps("second-stage"), place.seed)
+
+
+def write(place):
+    from .sentences import Sentences
+
+    folder = Path(__file__).resolve().parents[3] / "voices" / "bundled"
+    manifest = export.write(
+        folder,
+        place.data,
+        place.saved("first-stage", "net", FirstStage(train_first_stage.SIZES)),
+        place.saved("second-stage", "net", SecondStage(train_second_stage.SIZES)),
+        place.saved("speaker-encoder", "net", SpeakerEncoder()),
+        place.decoder(),
+        Sentences(place.data, place.state, "held-out", HOP).means,
+    )
+    total = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"wrote {folder}: {total / 1e6:.1f} MB, {len(manifest['speakers'])} speakers")
+    place.curves.mkdir(parents=True, exist_ok=True)
+    for curve in place.state.glob("*.png"):
+        shutil.copy(curve, place.curves / curve.name)
+
+
+COMMANDS = {
+    "data": (data, "sentences, and flite's reading of them"),
+    "codec": (codec, "the codes, and all speech as codes"),
+    "speaker-encoder": (speaker_encoder, "the speaker encoder"),
+    "decoder": (decoder, "EnCodec's decoder, on codes"),
+    "refine": (refine, "the decoder once more, against a judge (optional)"),
+    "first-stage": (first_stage, "text to two codebooks"),
+    "second-stage": (second_stage, "two codebooks to eight"),
+    "export": (write, "voices/bundled, and the curves for docs/voice"),
+}
+
+
+def progress(what):
+    last = [0.0]
+
+    def tell(done, total):
+        if time.monotonic() - last[0] > 10:
+            last[0] = time.monotonic()
+            print(f"{what}: {done} of {total}", flush=True)
+
+    return tell
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="metavoice_voice", description=__doc__)
+    parser.add_argument("command", choices=[*COMMANDS, "all"], help="; ".join(f"{name}: {what}" for name, (_, what) in COMMANDS.items()))
+    parser.add_argument("--work", default="voice-work", help="folder of data and states (some 8 GB)")
+    parser.add_argument("--curves", default=str(Path(__file__).resolve().parents[3] / "docs" / "voice"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sentences", type=int, default=24_000)
+    parser.add_argument("--steps", type=int, help="instead of the step's own number")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    place = Place(arguments)
+    for name in COMMANDS if arguments.command == "all" else [arguments.command]:
+        COMMANDS[name][0](place)
+
+
+main()

@@ -1,0 +1,52 @@
+"""Trains the codes (`codec.py`) on spectra: first without the quantiser, then with 2, 4 or 8 codebooks at random."""
+
+import numpy as np
+import torch
+
+from .codec import SpectralCodec
+from .synthesise import Speech
+from .training import Run, linear_rate, set_rate
+
+BATCH, SAMPLES = 16, 40_960
+STARTS = 0.1  # of the steps go without quantiser
+DEPTHS, SHARES = (2, 4, 8), (0.4, 0.2, 0.4)
+
+
+def cut(speech, random, batch, samples):
+    """Random stretches of the speech, at random loudness: [batch, samples]."""
+    starts = random.integers(0, len(speech.pcm) - samples, batch)
+    sound = np.stack([speech.pcm[start : start + samples] for start in starts]).astype(np.float32) / 32768
+    return torch.from_numpy(sound * random.uniform(0.8, 1.15, (batch, 1)).astype(np.float32))
+
+
+def train(data, folder, hop, steps, seed):
+    speech = Speech.open(data, "train")
+    torch.manual_seed(seed)
+    net = SpectralCodec(hop)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-3)
+    run = Run(folder, "codec", steps, seed, {"net": net, "optimizer": optimizer})
+    begin = int(STARTS * steps)
+    for step in run:
+        random = run.random()
+        set_rate(optimizer, linear_rate(run.part_done(), step))
+        patches = net.patches(cut(speech, random, BATCH, SAMPLES))
+        if step == begin:
+            with torch.no_grad():
+                latents = [net.encoder(net.patches(cut(speech, random, BATCH, SAMPLES))) for _ in range(16)]
+                net.quantizer.start(torch.cat(latents))
+        latent, loss, codes = net.encoder(patches), 0.0, None
+        if step >= begin:
+            depths = torch.from_numpy(random.choice(DEPTHS, BATCH, p=SHARES))
+            latent, codes, extra = net.quantizer(latent, depths)
+            loss = 0.5 * extra
+        difference = (net.decoder(latent) - patches).abs().mean()
+        optimizer.zero_grad()
+        (difference + loss).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        run.record(difference=difference)
+        if codes is not None:
+            used = [len(row.unique()) for row in codes]
+            run.record(first_codes=used[0], second_codes=used[1], last_codes=used[-1])
+        run.report()
+    return net.eval()

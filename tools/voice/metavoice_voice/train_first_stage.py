@@ -1,0 +1,90 @@
+"""Trains the first stage: text and a voice → two codebooks, interleaved."""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from .language_models import END_OF_AUDIO, FirstStage, Sizes
+from .muon import Muon
+from .sentences import TEXT_OFFSET, Passes, Sentences, interleaved
+from .tokenizer import END_OF_TEXT
+from .training import Run, linear_rate, set_rate
+
+SIZES = Sizes(
+    layers=6, heads=4, width=256, inner=768, positions=1024, vocabularies=[TEXT_OFFSET + END_OF_TEXT + 1], speaker=128
+)
+BUDGET = 5000  # tokens of a batch
+DROPPED = 0.1  # voices left out, so that guidance has something to compare with
+SPREAD = 2.5  # tokens of text, of what a watched head may look at beside its place
+NOWHERE = -100
+
+
+def collate(sentences, chosen, random):
+    rows = [(sentences.text[index] + TEXT_OFFSET, interleaved(sentences.coded(index))) for index in chosen]
+    length = max(len(text) + len(audio) for text, audio in rows) - 1
+    ids = torch.full((len(rows), length), END_OF_AUDIO)
+    wanted, places = torch.full_like(ids, NOWHERE), torch.full((len(rows), length), float(NOWHERE))
+    for row, (index, (text, audio)) in enumerate(zip(chosen, rows)):
+        whole = torch.from_numpy(np.concatenate([text, audio]))
+        ids[row, : len(whole) - 1] = whole[:-1]
+        begin = len(text) - 1  # end of text foretells the first code
+        wanted[row, begin : begin + len(audio)] = whole[len(text) :]
+        place = np.repeat(sentences.place_in_text(index), 2)
+        places[row, begin : begin + len(place)] = torch.from_numpy(place)
+    speakers = torch.stack([sentences.speaker(index, random, DROPPED) for index in chosen])
+    texts = torch.tensor([len(text) for text, _ in rows])
+    return ids, wanted, places, texts, speakers
+
+
+def straying(watched, places, texts):
+    """How little the watched heads look at the place in the text that is being spoken (Tachibana et al., 2018)."""
+    length = places.shape[1]
+    columns = torch.arange(length)
+    heard = columns[None, None] < texts[:, None, None]
+    near = torch.exp(-((columns[None, None] - places[:, :, None]) ** 2) / (2 * SPREAD**2)) * heard
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    total = 0.0
+    for query, key in watched:
+        scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
+        looks = scores.masked_fill(future, -1e9).softmax(-1)
+        total = total - ((looks * near).sum(-1) + 1e-3).log()[places >= 0].mean()
+    return total / len(watched)
+
+
+def optimizers_of(net):
+    """Muon for the matrices of the layers, AdamW for the rest."""
+    matrices = [p for name, p in net.named_parameters() if p.dim() == 2 and name.startswith("layers.")]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in net.parameters() if id(p) not in chosen]
+    return (
+        Muon(matrices, lr=4e-3, weight_decay=0.05),
+        torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01),
+    )
+
+
+def train(data, folder, hop, steps, seed):
+    torch.manual_seed(seed)
+    sentences, net = Sentences(data, folder, "train", hop), FirstStage(SIZES)
+    muon, adam = optimizers_of(net)
+    run = Run(folder, "first-stage", steps, seed, {"net": net, "muon": muon, "adam": adam})
+    length_of = lambda index: len(sentences.text[index]) + 2 * int(sentences.frames[index])
+    passes = Passes(sentences, seed, BUDGET, length_of)
+    for step in run:
+        for optimizer in (muon, adam):
+            set_rate(optimizer, linear_rate(run.part_done(), step))
+        ids, wanted, places, texts, speakers = collate(sentences, passes.batch(step), run.random())
+        hidden, watched = net(ids, speakers)
+        spoken = wanted != NOWHERE
+        logits = net.logits(hidden[spoken])
+        loss = functional.cross_entropy(logits, wanted[spoken])
+        strays = straying(watched, places, texts)
+        muon.zero_grad(), adam.zero_grad()
+        (loss + 0.3 * max(0.1, 1 - 2 * run.part_done()) * strays).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        muon.step(), adam.step()
+        with torch.no_grad():
+            right = logits.argmax(1) == wanted[spoken]
+            coarse = wanted[spoken] < 1024
+        run.record(loss=loss, strays=strays, right_first=right[coarse].float().mean(), right_second=right[~coarse].float().mean())
+        run.report()
+    return net.eval()

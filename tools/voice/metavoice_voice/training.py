@@ -1,0 +1,128 @@
+"""Long runs: seeded by step, so that a run that was cut off goes on as if it had not been; curves as pictures."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import torch
+
+SAVE_SECONDS = 180
+
+
+class Run:
+    """`for step in run:` trains; `run.record(...)` keeps a figure of each step.
+
+    `parts` (name → anything with `state_dict`) is saved with the step every three minutes, at the end, and when the
+    process is told to stop. Each step starts from a random state of its own.
+    """
+
+    def __init__(self, folder, name, steps, seed, parts):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.state, self.curve, self.log = folder / f"{name}.pt", folder / f"{name}.png", folder / f"{name}.jsonl"
+        self.name, self.steps, self.seed, self.parts = name, steps, seed, parts
+        self.step, self.figures, self.seconds = 0, {}, 0.0
+        self.stopped = False
+        if self.state.exists():
+            self.resume()
+        elif self.log.exists():
+            self.log.unlink()
+
+    def resume(self):
+        saved = torch.load(self.state, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(saved["parts"][name])
+        self.step, self.seconds = saved["step"], saved["seconds"]
+        print(f"{self.name}: goes on at step {self.step} of {self.steps}", flush=True)
+
+    def save(self):
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        temporary = self.state.with_suffix(".tmp")
+        torch.save({"step": self.step, "seconds": self.seconds, "parts": parts}, temporary)
+        os.replace(temporary, self.state)
+        self.flush()
+
+    def __iter__(self):
+        def stop(*_):
+            self.stopped = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        started, saved, before = time.monotonic(), time.monotonic(), self.seconds
+        while self.step < self.steps:
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            yield self.step
+            self.step += 1
+            self.seconds = before + time.monotonic() - started
+            if self.stopped or time.monotonic() - saved > SAVE_SECONDS:
+                self.save()
+                saved = time.monotonic()
+            if self.stopped:
+                print(f"{self.name}: stopped and saved at step {self.step}", flush=True)
+                sys.exit(0)
+        self.save()
+
+    def random(self):
+        """Random numbers of this step, for data."""
+        return np.random.default_rng((self.seed, self.step))
+
+    def part_done(self):
+        return self.step / self.steps
+
+    def record(self, **figures):
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(float(torch.as_tensor(value).detach()))
+
+    def report(self, every=50):
+        """A line with means since the last one; they are also the points of the curves."""
+        if (self.step + 1) % every:
+            return
+        means = {name: sum(values) / len(values) for name, values in self.figures.items() if values}
+        self.figures = {}
+        line = {"step": self.step + 1, "seconds": round(self.seconds), **{k: round(v, 4) for k, v in means.items()}}
+        with open(self.log, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"{self.name} {json.dumps(line)}", flush=True)
+
+    def flush(self):
+        if not self.log.exists():
+            return
+        points = [json.loads(line) for line in self.log.read_text().splitlines()]
+        points = [point for point in points if point["step"] <= self.step]
+        self.log.write_text("".join(json.dumps(point) + "\n" for point in points))
+        draw(points, self.curve, self.name)
+
+
+def draw(points, file, title):
+    """Each figure over the steps, in a panel of its own."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = sorted({name for point in points for name in point} - {"step", "seconds"})
+    if not names:
+        return
+    figure, panels = pyplot.subplots(1, len(names), figsize=(3.4 * len(names), 2.6), squeeze=False)
+    for panel, name in zip(panels[0], names):
+        known = [(point["step"], point[name]) for point in points if name in point]
+        panel.plot(*zip(*known), linewidth=1.2)
+        panel.set_title(name, fontsize=9)
+        panel.tick_params(labelsize=7)
+        panel.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(file, dpi=80)
+    pyplot.close(figure)
+
+
+def linear_rate(part_done, step, warm=100, last=0.03):
+    """Warms up, then falls linearly to a small part."""
+    return min(1.0, (step + 1) / warm) * max(last, 1 - part_done)
+
+
+def set_rate(optimizer, rate):
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("base_lr", group["lr"]) * rate
