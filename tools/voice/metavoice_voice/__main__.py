@@ -14,6 +14,7 @@ from .codec import SpectralCodec
 from .language_models import FirstStage, SecondStage
 from .speaker_encoder import SpeakerEncoder
 
+PROJECT = Path(__file__).resolve().parents[3]
 HOP = 640  # samples of a frame: 25 frames/s
 STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 4500, "decoder-refined": 1500, "first-stage": 2400, "second-stage": 1500}
 
@@ -22,7 +23,7 @@ class Place:
     def __init__(self, arguments):
         self.root = Path(arguments.work)
         self.data, self.state, self.curves = self.root / "data", self.root / "state", Path(arguments.curves)
-        self.seed, self.count = arguments.seed, arguments.sentences
+        self.seed, self.count, self.out = arguments.seed, arguments.sentences, arguments.out
         self.steps = lambda name: arguments.steps or STEPS[name]
 
     def saved(self, name, part, net):
@@ -42,8 +43,7 @@ class Place:
 
 
 def data(place):
-    train, held_out = corpus.write(place.data, place.count, place.seed)
-    for name, items in (("held-out", held_out), ("train", train)):
+    for name, items in corpus.write(place.data, place.count, place.seed).items():
         synthesise.write(items, place.data, name, progress(f"speaking {name}"))
 
 
@@ -78,7 +78,7 @@ def second_stage(place):
 def write(place):
     from .sentences import Sentences
 
-    folder = Path(__file__).resolve().parents[3] / "voices" / "bundled"
+    folder = Path(place.out)
     manifest = export.write(
         folder,
         place.data,
@@ -122,7 +122,8 @@ def main():
     parser = argparse.ArgumentParser(prog="metavoice_voice", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS, "all"], help="; ".join(f"{name}: {what}" for name, (_, what) in COMMANDS.items()))
     parser.add_argument("--work", default="voice-work", help="folder of data and states (some 8 GB)")
-    parser.add_argument("--curves", default=str(Path(__file__).resolve().parents[3] / "docs" / "voice"))
+    parser.add_argument("--curves", default=PROJECT / "docs" / "voice", help="folder of the pictures")
+    parser.add_argument("--out", default=PROJECT / "voices" / "bundled", help="folder of the model that `export` writes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sentences", type=int, default=24_000)
     parser.add_argument("--steps", type=int, help="instead of the step's own number")

@@ -11,7 +11,8 @@ from pathlib import Path
 from . import grammar
 
 SPEAKERS = ("slt", "rms", "awb", "kal")
-HELD_OUT = 200
+HELD_OUT = 200  # for judging
+TRIED = 60  # for choosing: of neither the training nor the held-out text
 
 WORDNET = Path("/usr/share/wordnet")
 FORTUNES = Path("/usr/share/games/fortunes")
@@ -75,7 +76,7 @@ def can_be_held_out(text, words):
 
 
 def make(count, seed):
-    """`count` sentences to train on and 200 that are held out: lists of {id, speaker, text}."""
+    """`count` sentences to train on, 200 that are held out, and 60 to choose by: lists of {id, speaker, text}."""
     chance = random.Random(seed)
     words = {word for word in DICTIONARY.read_text().split() if word.isascii() and word.islower()}
     examples = sorted({text for text in wordnet_examples() if is_sound(text)})
@@ -104,7 +105,10 @@ def make(count, seed):
     number = lambda items: [
         {"id": index, "speaker": SPEAKERS[index % len(SPEAKERS)], "text": text} for index, text in enumerate(items)
     ]
-    return number(kept), number(held_out)
+    trained = {key_of(part) for text in kept for part in re.split(r"(?<=[.!?]) ", text)}
+    unread = (as_sentence(text, chance) for text in reversed(examples) if can_be_held_out(text, words))
+    tried = [text for text in unread if key_of(text) not in keys | trained][:TRIED]
+    return number(kept), number(held_out), number(tried)
 
 
 def grouped(pool, wanted, chance):
@@ -124,7 +128,7 @@ def grouped(pool, wanted, chance):
 
 def write(folder, count, seed):
     folder.mkdir(parents=True, exist_ok=True)
-    train, held_out = make(count, seed)
-    (folder / "train.json").write_text(json.dumps(train, indent=0))
-    (folder / "held-out.json").write_text(json.dumps(held_out, indent=0))
-    return train, held_out
+    lists = dict(zip(("train", "held-out", "tried"), make(count, seed)))
+    for name, items in lists.items():
+        (folder / f"{name}.json").write_text(json.dumps(items, indent=0))
+    return lists

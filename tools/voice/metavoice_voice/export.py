@@ -18,8 +18,9 @@ from .train_second_stage import TEXT_OFFSET as SECOND_OFFSET
 ALIGNMENT = 64
 DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 LARGEST_FLOAT16 = 65_504
+POSITIONS = 896  # of the first stage that ship: hardly a training sentence reached the rest
 # What the voice is spoken with unless a request asks otherwise: chosen on sentences of neither the training nor the
-# held-out text (`python -m metavoice_voice sampling`).
+# held-out text (`tried.json`).
 SAMPLING = {"temperature": 0.6, "topP": 0.9, "guidance": 1.5}
 
 
@@ -52,8 +53,10 @@ def numbers(named, dtype):
 
 def transformer(folder, name, net, tokenizer, offset, causal):
     """Parameters are named as in the folder."""
-    sizes = net.sizes
-    stored = save(folder / f"{name}.safetensors", numbers(dict(net.named_parameters()), torch.float16))
+    sizes, named = net.sizes, dict(net.named_parameters())
+    positions = min(sizes.positions, POSITIONS)
+    named["positions.weight"] = named["positions.weight"][:positions]
+    stored = save(folder / f"{name}.safetensors", numbers(named, torch.float16))
     return {
         **stored,
         "dtype": "float16",
@@ -61,7 +64,7 @@ def transformer(folder, name, net, tokenizer, offset, causal):
         "heads": sizes.heads,
         "width": sizes.width,
         "feedForward": sizes.inner,
-        "positions": sizes.positions,
+        "positions": positions,
         "vocabularies": sizes.vocabularies,
         "outputs": sizes.vocabularies if causal else [head.weight.shape[0] for head in net.heads],
         "tied": causal,
