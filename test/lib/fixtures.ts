@@ -23,6 +23,7 @@ export function readTensors(name: string): Record<string, Golden> {
     shape: number[];
     data_offsets: [number, number];
   }>(header)) {
+    if (key === '__metadata__') continue;
     const bytes = Uint8Array.from(file.subarray(start + offsets[0], start + offsets[1]));
     if (dtype === 'F32') tensors[key] = { shape, data: new Float32Array(bytes.buffer) };
     if (dtype === 'I32') tensors[key] = { shape, data: Float32Array.from(new Int32Array(bytes.buffer)) };

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from . import corpus, encode, export, synthesise
+from . import corpus, encode, export, golden, synthesise
 from . import train_codec, train_decoder, train_first_stage, train_second_stage, train_speaker_encoder
 from .codec import SpectralCodec
 from .language_models import FirstStage, SecondStage
 from .speaker_encoder import SpeakerEncoder
 
 PROJECT = Path(__file__).resolve().parents[3]
+BUNDLED = PROJECT / "voices" / "bundled"
 HOP = 640  # samples of a frame: 25 frames/s
 STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 4500, "decoder-refined": 1500, "first-stage": 2400, "second-stage": 1500}
 
@@ -90,6 +91,8 @@ def write(place):
     )
     total = sum(file.stat().st_size for file in folder.iterdir())
     print(f"wrote {folder}: {total / 1e6:.1f} MB, {len(manifest['speakers'])} speakers")
+    if folder.resolve() == BUNDLED:
+        golden.write(folder, PROJECT / "test" / "fixtures" / "bundled.safetensors")
     place.curves.mkdir(parents=True, exist_ok=True)
     for curve in place.state.glob("*.png"):
         shutil.copy(curve, place.curves / curve.name)
@@ -123,7 +126,7 @@ def main():
     parser.add_argument("command", choices=[*COMMANDS, "all"], help="; ".join(f"{name}: {what}" for name, (_, what) in COMMANDS.items()))
     parser.add_argument("--work", default="voice-work", help="folder of data and states (some 8 GB)")
     parser.add_argument("--curves", default=PROJECT / "docs" / "voice", help="folder of the pictures")
-    parser.add_argument("--out", default=PROJECT / "voices" / "bundled", help="folder of the model that `export` writes")
+    parser.add_argument("--out", default=BUNDLED, help="folder of the model that `export` writes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sentences", type=int, default=24_000)
     parser.add_argument("--steps", type=int, help="instead of the step's own number")
