@@ -159,6 +159,17 @@ describe('what the engine is asked', () => {
     expect([...request.speaker]).toEqual([1, 0, 0, 0]);
   });
 
+  it('is drawn as the model advises, unless the request says otherwise', async () => {
+    const sampling = { temperature: 0.7, topK: 80, guidance: 2 };
+    const { tts, native } = fakeMetaVoice(new FakeModel(), { sampling });
+    await tts.synthesize('Hello.');
+    await tts.stream('Hello.', { sampling: { temperature: 1, guidance: { prompt: 2 } } }).collect();
+    expect(native.started.map(({ request }) => request.sampling)).toEqual([
+      { temperature: 0.7, topP: 0.95, topK: 80, guidance: { speaker: 2, prompt: 1 }, constrain: true },
+      { temperature: 1, topP: 0.95, topK: 80, guidance: { speaker: 2, prompt: 2 }, constrain: true },
+    ]);
+  });
+
   it('is to speak segments one after another, as one speech', async () => {
     const native = new FakeModel(100);
     const plan: SpeechPlan = {
