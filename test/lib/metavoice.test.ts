@@ -6,6 +6,7 @@ import { encodeWav } from '../../dist/audio/wav.js';
 import { MetaVoice } from '../../dist/metavoice.js';
 import { chunks, emptyTally, type SpeechPlan } from '../../dist/stream/chunks.js';
 import { Voice } from '../../dist/voice/voice.js';
+import { barePackage } from './bare-package.js';
 import { fakeFolder, fakeManifest, fakeMetaVoice } from './fake-metavoice.js';
 import { FakeModel } from './fake-native.js';
 
@@ -114,11 +115,14 @@ describe('MetaVoice refuses', () => {
     expect(() => tts.stream('hello', { chunkSeconds: { first: 0.05 } })).toThrow(/`chunkSeconds.first`/);
   });
 
-  it('the bundled model, which does not ship, before libtorch is opened', async () => {
+  it('the bundled model where it was left out, before libtorch is opened', async () => {
+    const bare = barePackage(join(folder, 'bare'));
+    const { MetaVoice: Bare } = (await import(bare.url('dist/index.js'))) as { MetaVoice: typeof MetaVoice };
     const before = performance.now();
-    await expect(MetaVoice.load({ model: 'bundled' })).rejects.toMatchObject({
+    await expect(Bare.load({ model: 'bundled' })).rejects.toMatchObject({
       code: 'ERR_MODEL_NOT_FOUND',
       message: expect.stringMatching(/METAVOICE_MODEL/),
+      details: { model: 'bundled', folder: bare.file('voices/bundled') },
     });
     expect(performance.now() - before).toBeLessThan(200);
   });
