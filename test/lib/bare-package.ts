@@ -11,7 +11,7 @@ export function barePackage(folder: string): {
   file: (name: string) => string;
   url: (name: string) => string;
 } {
-  mkdirSync(folder);
+  mkdirSync(folder, { recursive: true });
   for (const name of ['dist', 'package.json'])
     cpSync(join(root, name), join(folder, name), { recursive: true });
   for (const name of ['lib', 'node_modules', 'build', 'prebuilds'])

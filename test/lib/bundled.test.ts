@@ -1,7 +1,7 @@
 /** The model that ships with the package: what it may weigh, and that it speaks with nothing said about it. */
 
 import { spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import { type Manifest, readManifest } from '../../dist/checkpoint/manifest.js';
 import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
 import { MetaVoice, type Speech, synthesize } from '../../dist/index.js';
 import { Stages } from '../../dist/stages.js';
+import { barePackage } from './bare-package.js';
 import { fixture, peak } from './fixtures.js';
 
 const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -82,6 +83,26 @@ function expectSpeech({ samples, sampleRate, durationSeconds, health }: Speech):
   expect(durationSeconds).toBeGreaterThan(0.5);
   expect(health).toEqual({ redoneSteps: 0, redoneWindows: 0 });
 }
+
+describe('the folder', () => {
+  it('is looked for outside an archive of Electron, and its absence is told', async () => {
+    const place = (archive: string) => join(folder, archive, 'node_modules', 'metavoice');
+    const bare = barePackage(place('app.asar'));
+    const { bundledModel: found } = (await import(bare.url('dist/bundled.js'))) as {
+      bundledModel: typeof bundledModel;
+    };
+    const unpacked = join(place('app.asar.unpacked'), 'voices', 'bundled');
+    expect(() => found()).toThrow(
+      expect.objectContaining({
+        code: 'ERR_MODEL_NOT_FOUND',
+        details: { model: 'bundled', folder: unpacked },
+      }),
+    );
+    await mkdir(unpacked, { recursive: true });
+    await writeFile(join(unpacked, 'metavoice.json'), '{}');
+    expect(found()).toBe(unpacked);
+  });
+});
 
 describe('the model', () => {
   it('is the default, and has the name "bundled"', async () => {
