@@ -10,14 +10,18 @@ import { outsideArchive } from './runtime/load.js';
 
 export const namesBundled = (model: string): boolean => model === 'bundled';
 
-/** Its folder. Throws ERR_MODEL_NOT_FOUND where this version ships none. */
+// Weights are mapped, which cannot be done inside Electron's archive.
+const folder = (): string => outsideArchive(fileURLToPath(new URL('../voices/bundled', import.meta.url)));
+
+/** Whether it is where it belongs: whoever repacks the package may have left it out, or in an archive. */
+export const shipsBundled = (): boolean => existsSync(join(folder(), manifestFile));
+
+/** Its folder. Throws ERR_MODEL_NOT_FOUND where it is not there. */
 export function bundledModel(): string {
-  // Weights are mapped, which cannot be done inside Electron's archive.
-  const folder = outsideArchive(fileURLToPath(new URL('../voices/bundled', import.meta.url)));
-  if (existsSync(join(folder, manifestFile))) return folder;
+  if (shipsBundled()) return folder();
   throw new MetaVoiceError(
     'ERR_MODEL_NOT_FOUND',
-    `expected a bundled model at ${folder} but this version ships none; name a folder with the published files, or a hub id that \`npx metavoice download\` has fetched (${publishedModel}), in the option \`model\` or in METAVOICE_MODEL`,
-    { details: { model: 'bundled', folder } },
+    `expected the bundled model at ${folder()} but it is not there; install the package whole (and in Electron unpacked), or name a folder with the published files, or a hub id that \`npx metavoice download\` has fetched (${publishedModel}), in the option \`model\` or in METAVOICE_MODEL`,
+    { details: { model: 'bundled', folder: folder() } },
   );
 }

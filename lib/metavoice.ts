@@ -6,7 +6,7 @@ import type { MemoryPlan } from './device/plan.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
-import type { Dtype, UtteranceRequest } from './native/contract.js';
+import type { Dtype, NativeSampling, UtteranceRequest } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
 import type { LoadOptions, SpeakOptions, VoiceSource } from './options.js';
 import { planText, prepareTokenizers, type SpokenSegment } from './plan-text.js';
@@ -17,6 +17,7 @@ import {
   resolveLoadOptions,
   resolveSpeakOptions,
 } from './resolve-options.js';
+import { fillSampling } from './resolve-sampling.js';
 import type { SpeechPlan } from './stream/chunks.js';
 import type { Speech } from './stream/collect.js';
 import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
@@ -225,6 +226,8 @@ export class MetaVoice implements AsyncDisposable {
     );
     const segments = planText(text, firstStage.tokenizer, secondStage.tokenizer, limit);
     const maxSeconds = this.#limitSeconds(options.maxSeconds);
+    const sampling = fillSampling(options.sampling, this.#model.manifest.sampling);
+    const request = { seed: options.seed, sampling, ends, whole: options.quality === 'whole' };
 
     const plan: SpeechPlan = {
       seed: options.seed,
@@ -239,7 +242,7 @@ export class MetaVoice implements AsyncDisposable {
       speaker: this.#voices.choose(options.voice),
       start: (segment, speaker, maximumFrames) =>
         this.#model.native.start(
-          requestOf(options, segments, segment, speaker, ends, Math.min(maximumFrames, windowFrames)),
+          requestOf(request, segments[segment]!, segment, speaker, Math.min(maximumFrames, windowFrames)),
         ),
     };
     return createSpeechStream(plan);
@@ -261,15 +264,17 @@ export async function openMetaVoice(options: ResolvedLoadOptions, site: CallSite
 }
 
 function requestOf(
-  { seed, sampling, quality }: ResolvedSpeakOptions,
-  segments: SpokenSegment[],
+  {
+    seed,
+    sampling,
+    ends,
+    whole,
+  }: { seed: number; sampling: NativeSampling; ends: Int32Array; whole: boolean },
+  { firstStageIds, secondStageIds }: SpokenSegment,
   segment: number,
   speaker: Float32Array,
-  ends: Int32Array,
   maximumFrames: number,
 ): UtteranceRequest {
-  const { firstStageIds, secondStageIds } = segments[segment]!;
-  const { temperature, topP, topK, guidance, constrain } = sampling;
   return {
     firstStageIds,
     secondStageIds,
@@ -277,10 +282,10 @@ function requestOf(
     seed,
     segment,
     attempt: 0,
-    sampling: { temperature, topP, topK, guidance: { ...guidance }, constrain },
+    sampling,
     chunkEnds: ends,
     lookAhead,
-    whole: quality === 'whole',
+    whole,
     maximumFrames,
     waitingChunks,
   };

@@ -116,23 +116,23 @@ export type VoiceSource =
 export interface SamplingOptions {
   /**
    * Logits are divided by it: lower is steadier, 0 takes the most likely token. 0 to 1,000,000.
-   * @default 1
+   * @default what the model advises, else 1
    */
   temperature?: number;
   /**
    * Only the most likely tokens with together this probability stay. 0 to 1; 1 switches it off, 0 leaves one token.
-   * @default 0.95
+   * @default what the model advises, else 0.95
    */
   topP?: number;
   /**
-   * Only so many most likely tokens stay. Integer, at least 1.
-   * @default off
+   * Only so many most likely tokens stay. Integer, at least 1; as many as the vocabulary has switch it off.
+   * @default what the model advises, else off
    */
   topK?: number;
   /**
    * How strongly the speech follows the speaker: a number (0 to 1,000; 1 is no guidance), or with the weight of the
    * text as `prompt` (1 to 1,000; above 1 each step costs a third row).
-   * @default 3
+   * @default what the model advises, each of the two for itself, else 3 and a `prompt` of 1
    */
   guidance?: number | { speaker?: number; prompt?: number };
   /**
@@ -141,6 +141,12 @@ export interface SamplingOptions {
    */
   constrain?: boolean;
 }
+
+/** What the makers of a model may advise in its manifest. A request's own options win over it, and it over the defaults. */
+export type AdvisedSampling = Pick<SamplingOptions, 'temperature' | 'topP' | 'topK' | 'guidance'>;
+
+/** Beyond these, float32 arithmetic on logits ends in infinities and no distribution is left. */
+export const samplingLimits = { temperature: 1e6, guidance: 1000 } as const;
 
 /** Options of `synthesize` and `stream`. */
 export interface SpeakOptions {

@@ -1,8 +1,11 @@
-/** The one place that applies defaults and judges options. What leaves here is complete, of the right type and in range. */
+/**
+ * The one place that judges options and applies defaults. What leaves here is of the right type and in range, and complete
+ * but for the sampling, which the model has a say in (`resolve-sampling.ts`).
+ */
 
 import { randomInt } from 'node:crypto';
 import { MetaVoiceError } from './errors.js';
-import { expectedRange, expectedType, isFunction, isPlainObject, isString } from './is.js';
+import { expectedRange, expectedType, isFunction, isString } from './is.js';
 import type { Dtype } from './native/contract.js';
 import {
   type Bag,
@@ -11,7 +14,6 @@ import {
   functionOf,
   integerOf,
   nonEmpty,
-  numberOf,
   orDefault,
   requireOneOf,
   secondsOf,
@@ -26,6 +28,7 @@ import {
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
+import { type AskedSampling, resolveSampling, samplingKeys } from './resolve-sampling.js';
 import { requireVoiceSource } from './voice-source.js';
 
 export interface ResolvedLoadOptions {
@@ -49,14 +52,7 @@ export interface ResolvedSpeakOptions {
   /** Null: the model's first speaker. */
   readonly voice: VoiceSource | null;
   readonly seed: number;
-  readonly sampling: {
-    readonly temperature: number;
-    readonly topP: number;
-    /** 0 is off. */
-    readonly topK: number;
-    readonly guidance: { readonly speaker: number; readonly prompt: number };
-    readonly constrain: boolean;
-  };
+  readonly sampling: AskedSampling;
   readonly decoder: 'encodec';
   readonly enhance: false;
   readonly quality: 'stream' | 'whole';
@@ -96,12 +92,6 @@ export const speakKeys = [
   'onProgress',
 ] as const satisfies (keyof SpeakOptions)[];
 
-/** Beyond these, float32 arithmetic on logits ends in infinities and no distribution is left. */
-const mostTemperature = 1e6;
-const mostGuidance = 1000;
-
-const samplingKeys = ['temperature', 'topP', 'topK', 'guidance', 'constrain'] as const;
-
 /** Options of `MetaVoice.load`, complete. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
 export function resolveLoadOptions(
   options: unknown,
@@ -110,7 +100,7 @@ export function resolveLoadOptions(
   return resolveLoad(copyOptions(options, 'options', loadKeys, placesForLoad), environment);
 }
 
-/** Options of `synthesize` and `stream` of a loaded model, complete. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
+/** Options of `synthesize` and `stream` of a loaded model. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
 export function resolveSpeakOptions(options: unknown): ResolvedSpeakOptions {
   return resolveSpeak(copyOptions(options, 'options', speakKeys, placesForSpeak));
 }
@@ -201,33 +191,6 @@ function fromEnvironment(
 ): [unknown, string] {
   if (value !== undefined) return [value, option];
   return [environment[variable] || undefined, variable];
-}
-
-function resolveSampling(value: unknown): ResolvedSpeakOptions['sampling'] {
-  const sampling = copyOptions(value, 'sampling', samplingKeys);
-  const { temperature, topP, constrain } = defaults.sampling;
-  return {
-    temperature: numberOf(sampling.temperature, 'sampling.temperature', 0, mostTemperature, temperature),
-    topP: numberOf(sampling.topP, 'sampling.topP', 0, 1, topP),
-    topK:
-      sampling.topK === undefined ? 0 : integerOf(sampling.topK, 'sampling.topK', 1, Number.MAX_SAFE_INTEGER),
-    guidance: resolveGuidance(sampling.guidance),
-    constrain: booleanOf(sampling.constrain, 'sampling.constrain', constrain),
-  };
-}
-
-function resolveGuidance(value: unknown): { speaker: number; prompt: number } {
-  const { speaker, prompt } = defaults.guidance;
-  if (value === undefined) return { speaker, prompt };
-  if (typeof value === 'number')
-    return { speaker: numberOf(value, 'sampling.guidance', 0, mostGuidance, 0), prompt };
-  if (!isPlainObject(value))
-    throw expectedType('a number or { speaker, prompt }', 'sampling.guidance', value);
-  const guidance = copyOptions(value, 'sampling.guidance', ['speaker', 'prompt']);
-  return {
-    speaker: numberOf(guidance.speaker, 'sampling.guidance.speaker', 0, mostGuidance, speaker),
-    prompt: numberOf(guidance.prompt, 'sampling.guidance.prompt', 1, mostGuidance, prompt),
-  };
 }
 
 function resolveDecoder(value: unknown): 'encodec' {

@@ -71,7 +71,7 @@ export const explanations = {
       'A misspelt path, or a folder without the published files.',
       'A part that is used is absent: the speaker encoder, the codec, one of the two stages.',
       'A hub id (`org/name`) whose files are not all in the Hugging Face cache: nothing is fetched unless it is asked for.',
-      "`'bundled'`, which is the default, in a version that ships no model.",
+      "`'bundled'`, which is the default, in a package whose folder `voices` was left out, or left in an archive of Electron.",
     ],
     mend: 'Name the folder that has `first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt` and `encodec_24khz*.th`, or one that `metavoice convert` made, in the option `model` or in METAVOICE_MODEL. Of a hub id, run the `metavoice download` of the message, or load with `download: true`.',
     where: '`lib/checkpoint`, `lib/hub`, while loading; for an absent part, at the latest when it is used',

@@ -3,7 +3,7 @@ import { isInteger, isPlainObject } from '../is.js';
 import { readingText } from './byte-reader.js';
 import { compareTensors, refuseUnknown } from './compare.js';
 import type { CodecManifest } from './manifest.js';
-import { codecName, codecTensors, isCodecTraining } from './names.js';
+import { codecName, codecTensors, firstUpsampling, isCodecTraining } from './names.js';
 import { countOf, type PlannedPart, requireFloats, shapesOf } from './part.js';
 import { PickleTensor } from './pickle-values.js';
 import type { Reading } from './reading.js';
@@ -143,8 +143,8 @@ function measure(
 ): Omit<CodecManifest, 'file' | 'bytes'> {
   const kernel = (index: number) => shapes.get(`decoder.${index}.weight_v`)?.[2];
   const ratios: number[] = [];
-  // The last of the convolutions at 3, 6, 9 … makes the waveform; the others upsample.
-  for (let index = 3; kernel(index + 3) !== undefined && ratios.length < 16; index += 3)
+  // The last of the convolutions at 3, 6, 9 … (2, 5, 8 … without an LSTM) makes the waveform; the others upsample.
+  for (let index = firstUpsampling(shapes); kernel(index + 3) !== undefined && ratios.length < 16; index += 3)
     ratios.push(Math.max(1, Math.floor((kernel(index) ?? 2) / 2)));
   const storedCodebooks = countOf(shapes.keys(), /^quantizer\.(\d+)\.embed$/);
   const [codebookSize = 0, dimension = 0] = shapes.get('quantizer.0.embed') ?? [];

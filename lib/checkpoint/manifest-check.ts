@@ -1,4 +1,5 @@
-import { isBoolean, isFiniteNumber, isInteger, isPlainObject, isString, received } from '../is.js';
+import { inRange, isBoolean, isFiniteNumber, isInteger, isPlainObject, isString, received } from '../is.js';
+import { samplingLimits } from '../options.js';
 import { mostParts } from './limits.js';
 import type { Manifest } from './manifest.js';
 import { refuseCheckpoint } from './refuse.js';
@@ -20,6 +21,7 @@ const isBase64 = (value: unknown): boolean =>
   isString(value) && value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value);
 
 const text = that('text', isString);
+const spokenName = that('a name that is not empty', (value) => isString(value) && value.trim() !== '');
 const natural = that('a natural number', isNatural);
 const size = that('a positive integer', (value) => isNatural(value) && value !== 0);
 const count = that(
@@ -55,6 +57,18 @@ const object =
       check(Object.hasOwn(value, name) ? value[name] : undefined, path ? `${path}.${name}` : name, refuse);
   };
 
+/** An object of optional fields and no others: a misspelt one would be passed over in silence. */
+const options =
+  (fields: Record<string, Check>): Check =>
+  (value, path, refuse) => {
+    if (!isPlainObject(value)) throw refuse(path, 'an object', value);
+    for (const [name, item] of Object.entries(value)) {
+      if (!Object.hasOwn(fields, name))
+        throw refuse(`${path}.${name}`, `${Object.keys(fields).join(', ')} and nothing else`, item);
+      fields[name]!(item, `${path}.${name}`, refuse);
+    }
+  };
+
 const nullable =
   (check: Check): Check =>
   (value, path, refuse) => {
@@ -72,7 +86,23 @@ const ids: Check = (value, path, refuse) => {
     throw refuse(path, 'ids by token', value);
 };
 
+const between = (low: number, high: number): Check =>
+  that(`a number between ${low} and ${high}`, (value) => isFiniteNumber(value) && inRange(value, low, high));
+
 const part = { file: fileName, bytes };
+
+/** The ranges of the option `sampling`. */
+const speakerGuidance = between(0, samplingLimits.guidance);
+const bothGuidances = options({ speaker: speakerGuidance, prompt: between(1, samplingLimits.guidance) });
+const sampling = options({
+  temperature: between(0, samplingLimits.temperature),
+  topP: between(0, 1),
+  topK: that('a safe integer of at least 1', (value) => Number.isSafeInteger(value) && (value as number) > 0),
+  guidance: (value, path, refuse) => {
+    const check = isPlainObject(value) ? bothGuidances : speakerGuidance;
+    check(value, path, refuse);
+  },
+});
 
 const transformer = object({
   ...part,
@@ -116,7 +146,8 @@ const manifest = object({
       encoder: flag,
     }),
   ),
-  speakers: list(object({ name: text, embedding: base64 })),
+  speakers: list(object({ name: spokenName, embedding: base64 })),
+  sampling: optional(sampling),
   provenance: object({
     sources: list(object({ file: text, bytes })),
     digest: text,
@@ -157,12 +188,20 @@ function checkSense(checked: Manifest, refuse: Refuse): void {
   const hop = codec?.ratios.reduce((product, ratio) => product * ratio, 1) ?? 0;
   if (codec && codec.sampleRate < Math.max(1000, hop))
     throw refuse('codec.sampleRate', 'a rate of sound, with frames of less than a second', codec.sampleRate);
-  const embedding = checked.speakerEncoder?.embedding ?? checked.firstStage?.speakerEmbedding;
-  checked.speakers.forEach((speaker, index) => {
+  checkSpeakers(checked, refuse);
+  if (!checked.firstStage && !checked.secondStage && !checked.speakerEncoder && !checked.codec)
+    throw refuse('firstStage', 'at least one part', null);
+}
+
+function checkSpeakers({ speakers, speakerEncoder, firstStage }: Manifest, refuse: Refuse): void {
+  const embedding = speakerEncoder?.embedding ?? firstStage?.speakerEmbedding;
+  const names = new Set<string>();
+  for (const [index, speaker] of speakers.entries()) {
+    if (names.has(speaker.name))
+      throw refuse(`speakers[${index}].name`, 'a name that no other speaker has', speaker.name);
+    names.add(speaker.name);
     const numbers = Buffer.from(speaker.embedding, 'base64').length / 4;
     if (!Number.isInteger(numbers) || numbers === 0 || (embedding && numbers !== embedding))
       throw refuse(`speakers[${index}].embedding`, `${embedding ?? 'some'} float32 numbers`, numbers);
-  });
-  if (!checked.firstStage && !checked.secondStage && !checked.speakerEncoder && !checked.codec)
-    throw refuse('firstStage', 'at least one part', null);
+  }
 }

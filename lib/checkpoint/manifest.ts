@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
+import type { AdvisedSampling } from '../options.js';
 import { readingText } from './byte-reader.js';
 import { checkManifest } from './manifest-check.js';
 import { type Reading, readAsync } from './reading.js';
@@ -77,6 +78,7 @@ export interface CodecManifest extends PartManifest {
 }
 
 export interface SpeakerManifest {
+  /** Not empty, and no other speaker's. */
   name: string;
   /** The embedding, float32 little-endian in base64. */
   embedding: string;
@@ -90,6 +92,8 @@ export interface Manifest {
   speakerEncoder: SpeakerEncoderManifest | null;
   codec: CodecManifest | null;
   speakers: SpeakerManifest[];
+  /** How its makers advise to draw; what is absent is left to the defaults. `convert` knows no advice. */
+  sampling?: AdvisedSampling;
   /** Where the numbers come from: file names, bytes, and the digest that keys the cache. */
   provenance: {
     sources: { file: string; bytes: number }[];

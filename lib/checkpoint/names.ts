@@ -151,8 +151,15 @@ export type CodecSizes = Pick<
 >;
 
 /**
- * Every tensor of the codec. Channels, kernels and the depth of the LSTMs are taken from the tensors found; all else
- * must agree with them.
+ * Number of the decoder's first upsampling: an LSTM before it, as in the published codec, counts as a module. Native code
+ * counts alike (`native/models/encodec/seanet.cc`).
+ */
+export const firstUpsampling = (found: ReadonlyMap<string, unknown>): number =>
+  found.has('decoder.2.weight_v') ? 2 : 3;
+
+/**
+ * Every tensor of the codec. Channels, kernels, and whether there are LSTMs and how deep, are taken from the tensors
+ * found; all else must agree with them.
  */
 export function codecTensors(sizes: CodecSizes, found: ReadonlyMap<string, readonly number[]>): Expected {
   const { ratios, dimension } = sizes;
@@ -178,18 +185,18 @@ export function codecTensors(sizes: CodecSizes, found: ReadonlyMap<string, reado
 
   const widest = found.get('decoder.0.weight_v')?.[0] ?? 0;
   const filters = widest / 2 ** stages;
-  const last = 3 * stages + 3;
+  const firstUp = firstUpsampling(found);
   conv('decoder.0', widest, dimension);
-  recurrent('decoder.1', widest);
+  if (firstUp === 3) recurrent('decoder.1', widest);
   ratios.forEach((ratio, index) => {
     const channels = widest / 2 ** index;
-    const path = `decoder.${3 * index + 3}`;
+    const path = `decoder.${3 * index + firstUp}`;
     expected.set(`${path}.weight_g`, { shape: [channels, 1, 1] });
     expected.set(`${path}.weight_v`, { shape: [channels, channels / 2, 2 * ratio] });
     expected.set(`${path}.bias`, { shape: [channels / 2] });
-    residual(`decoder.${3 * index + 4}`, channels / 2);
+    residual(`decoder.${3 * index + firstUp + 1}`, channels / 2);
   });
-  conv(`decoder.${last}`, 1, filters);
+  conv(`decoder.${3 * stages + firstUp}`, 1, filters);
   if (sizes.encoder) {
     conv('encoder.0', filters, 1);
     ratios.toReversed().forEach((ratio, index) => {
@@ -197,8 +204,10 @@ export function codecTensors(sizes: CodecSizes, found: ReadonlyMap<string, reado
       residual(`encoder.${3 * index + 1}`, channels);
       conv(`encoder.${3 * index + 3}`, 2 * channels, channels, 2 * ratio);
     });
-    recurrent(`encoder.${last - 2}`, widest);
-    conv(`encoder.${last}`, dimension, widest);
+    const afterLast = 3 * stages + 1;
+    const plain = found.has(`encoder.${afterLast + 1}.weight_v`);
+    if (!plain) recurrent(`encoder.${afterLast}`, widest);
+    conv(`encoder.${afterLast + (plain ? 1 : 2)}`, dimension, widest);
   }
   for (let n = 0; n < sizes.storedCodebooks; n++)
     expected.set(`quantizer.${n}.embed`, { shape: [sizes.codebookSize, dimension] });

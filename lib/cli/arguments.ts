@@ -18,7 +18,7 @@ export const loadArguments = {
   libtorch: { type: 'string' },
 } as const;
 
-export const loadHelp = `  --model, -m M       folder of the model, or its hub id (environment METAVOICE_MODEL)
+export const loadHelp = `  --model, -m M       folder of the model, or its hub id (METAVOICE_MODEL); default the one that ships
   --download          fetch the files of a hub id that are not here
   --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)

@@ -28,13 +28,13 @@ Speaks a text into a WAV file.
   --output, -o FILE   where to write (default speech.wav); - streams to stdout while it speaks
   --file, -f FILE     the text, in UTF-8; - is stdin
   --voice, -v FILE    recording of the voice (WAV, FLAC, MP3, OGG), or a saved voice
-  --speaker NAME      a speaker that ships with the model
+  --speaker NAME      a speaker that ships with the model, instead of --voice; default its first
 ${loadHelp}
   --seed N            the same seed speaks the same bytes
-  --temperature X     default 1; lower is steadier, 0 takes the most likely
-  --top-p X           default 0.95
-  --top-k N           default off
-  --guidance X[,Y]    default 3: how strongly to follow the speaker, and the text
+  --temperature X     lower is steadier, 0 takes the most likely; default what the model advises, else 1
+  --top-p X           default what the model advises, else 0.95
+  --top-k N           default what the model advises, else off
+  --guidance X[,Y]    how strongly to follow the speaker, and the text; default what the model advises, else 3
   --quality Q         stream (default) or whole
   --decoder D         auto or encodec
   --max-seconds X     cut the speech at this length

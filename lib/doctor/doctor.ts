@@ -2,6 +2,7 @@
 
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { bundledModel, namesBundled, shipsBundled } from '../bundled.js';
 import { MetaVoiceError } from '../errors.js';
 import type { LoadOptions } from '../options.js';
 import { resolveLoadOptions } from '../resolve-options.js';
@@ -88,7 +89,8 @@ export async function examine(options: DoctorOptions = {}): Promise<Report> {
   const folder = await folderOf(resolved.model, speech);
   onCheck?.('model');
   const parts = folder === null ? null : await checkModelParts(folder, signal);
-  const networks = await run('networks', () => compute(machine, load, folder, deep));
+  const computed = shipped(resolved.model) ?? folder;
+  const networks = await run('networks', () => compute(machine, load, computed, deep));
   checks.push(speech, networks);
   const reason = whyMute(speech, networks);
   return {
@@ -116,7 +118,7 @@ async function speak(machine: Machine, load: LoadOptions, model: string): Promis
   const spoken = await settle(() => checkSpeech(load));
   if ('value' in spoken) return spoken.value;
   const { error } = spoken;
-  if (model === 'bundled' && MetaVoiceError.isInstance(error) && error.code === 'ERR_MODEL_NOT_FOUND')
+  if (namesBundled(model) && MetaVoiceError.isInstance(error) && error.code === 'ERR_MODEL_NOT_FOUND')
     return {
       name: 'speech',
       status: 'problem',
@@ -132,11 +134,14 @@ const noSpeech = { model: null, device: null, seconds: null, realTimeFactor: nul
 
 /** The folder that is compared: the one that was named, or what the name stood for. Not the model that ships with us. */
 async function folderOf(model: string, speech: Check): Promise<string | null> {
-  if (model === 'bundled') return null;
+  if (namesBundled(model)) return null;
   if (await isFolder(model)) return model;
   const loaded = speech.facts?.model;
   return typeof loaded === 'string' ? loaded : null;
 }
+
+const shipped = (model: string): string | null =>
+  namesBundled(model) && shipsBundled() ? bundledModel() : null;
 
 async function compute(
   machine: Machine,

@@ -1,15 +1,19 @@
 /** Whether the model fits, by the arithmetic that `load` refuses with. */
 
-import type { LoadOptions } from '../options.js';
+import { namesBundled, shipsBundled } from '../bundled.js';
+import { defaults, type LoadOptions } from '../options.js';
 import { type PlanOptions, plan } from '../plan.js';
 import { sizeWords } from '../size-words.js';
 import type { Check } from './check.js';
 
-/** The plan of the model, or of the published one where none is named: then what does not fit is no problem yet. */
+/**
+ * The plan of the model that would be loaded. Where none is named and none ships it is of the published one: then what does
+ * not fit is no problem yet.
+ */
 export function checkPlan({ model, device, dtype, quantization }: LoadOptions): Check {
-  const named = model ?? (process.env.METAVOICE_MODEL || undefined);
+  const named = model ?? (process.env.METAVOICE_MODEL || defaults.load.model);
   const options = {
-    ...(named !== undefined && named !== 'bundled' && { model: named }),
+    ...((!namesBundled(named) || shipsBundled()) && { model: named }),
     ...(device !== undefined && { device }),
     ...(dtype !== undefined && { dtype }),
     ...(quantization !== undefined && { quantization }),

@@ -6,6 +6,7 @@ import { encodeWav } from '../../dist/audio/wav.js';
 import { MetaVoice } from '../../dist/metavoice.js';
 import { chunks, emptyTally, type SpeechPlan } from '../../dist/stream/chunks.js';
 import { Voice } from '../../dist/voice/voice.js';
+import { barePackage } from './bare-package.js';
 import { fakeFolder, fakeManifest, fakeMetaVoice } from './fake-metavoice.js';
 import { FakeModel } from './fake-native.js';
 
@@ -114,11 +115,14 @@ describe('MetaVoice refuses', () => {
     expect(() => tts.stream('hello', { chunkSeconds: { first: 0.05 } })).toThrow(/`chunkSeconds.first`/);
   });
 
-  it('the bundled model, which does not ship, before libtorch is opened', async () => {
+  it('the bundled model where it was left out, before libtorch is opened', async () => {
+    const bare = barePackage(join(folder, 'bare'));
+    const { MetaVoice: Bare } = (await import(bare.url('dist/index.js'))) as { MetaVoice: typeof MetaVoice };
     const before = performance.now();
-    await expect(MetaVoice.load({ model: 'bundled' })).rejects.toMatchObject({
+    await expect(Bare.load({ model: 'bundled' })).rejects.toMatchObject({
       code: 'ERR_MODEL_NOT_FOUND',
       message: expect.stringMatching(/METAVOICE_MODEL/),
+      details: { model: 'bundled', folder: bare.file('voices/bundled') },
     });
     expect(performance.now() - before).toBeLessThan(200);
   });
@@ -157,6 +161,17 @@ describe('what the engine is asked', () => {
     expect(request.firstStageIds.at(-1)).toBe(2049 + 512);
     expect(request.secondStageIds).toEqual(request.firstStageIds.map((id) => id - 1024));
     expect([...request.speaker]).toEqual([1, 0, 0, 0]);
+  });
+
+  it('is drawn as the model advises, unless the request says otherwise', async () => {
+    const sampling = { temperature: 0.7, topK: 80, guidance: 2 };
+    const { tts, native } = fakeMetaVoice(new FakeModel(), { sampling });
+    await tts.synthesize('Hello.');
+    await tts.stream('Hello.', { sampling: { temperature: 1, guidance: { prompt: 2 } } }).collect();
+    expect(native.started.map(({ request }) => request.sampling)).toEqual([
+      { temperature: 0.7, topP: 0.95, topK: 80, guidance: { speaker: 2, prompt: 1 }, constrain: true },
+      { temperature: 1, topP: 0.95, topK: 80, guidance: { speaker: 2, prompt: 2 }, constrain: true },
+    ]);
   });
 
   it('is to speak segments one after another, as one speech', async () => {

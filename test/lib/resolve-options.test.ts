@@ -1,9 +1,11 @@
 import { describe, expect, it, test } from 'vitest';
+import type { AdvisedSampling } from '../../dist/options.js';
 import {
   resolveLoadOptions,
   resolveSpeakOptions,
   resolveSynthesizeOptions,
 } from '../../dist/resolve-options.js';
+import { fillSampling } from '../../dist/resolve-sampling.js';
 
 const none: NodeJS.ProcessEnv = {};
 
@@ -131,7 +133,8 @@ describe('resolved options', () => {
       signal: null,
       onProgress: null,
     });
-    expect(resolveSpeakOptions(undefined)).toEqual({
+    const speak = resolveSpeakOptions(undefined);
+    expect({ ...speak, sampling: fillSampling(speak.sampling) }).toEqual({
       voice: null,
       seed: expect.any(Number),
       sampling: {
@@ -188,11 +191,28 @@ describe('resolved options', () => {
 
   it('know every form of guidance', () => {
     const guidance = (value: unknown) =>
-      resolveSpeakOptions({ sampling: { guidance: value } }).sampling.guidance;
+      fillSampling(resolveSpeakOptions({ sampling: { guidance: value } }).sampling).guidance;
     expect(guidance(1.5)).toEqual({ speaker: 1.5, prompt: 1 });
     expect(guidance(0)).toEqual({ speaker: 0, prompt: 1 });
     expect(guidance({ prompt: 2 })).toEqual({ speaker: 3, prompt: 2 });
     expect(guidance({ speaker: 2 })).toEqual({ speaker: 2, prompt: 1 });
+  });
+
+  it('fill in what the model advises for what a request does not give', () => {
+    const advised = { temperature: 0.7, topP: 0.9, topK: 80, guidance: { speaker: 2, prompt: 1.25 } };
+    const filled = (sampling: unknown, advice: AdvisedSampling = advised) =>
+      fillSampling(resolveSpeakOptions({ sampling }).sampling, advice);
+    expect(filled(undefined)).toEqual({ ...advised, constrain: true });
+    const own = { temperature: 0, topP: 0, topK: 1, guidance: { speaker: 0, prompt: 1 }, constrain: false };
+    expect(filled(own)).toEqual(own);
+    for (const [name, value] of Object.entries(own))
+      expect(filled({ [name]: value })).toEqual({ ...advised, constrain: true, [name]: value });
+    // Each of the two guidances for itself.
+    expect(filled({ guidance: 5 }).guidance).toEqual({ speaker: 5, prompt: 1.25 });
+    expect(filled({ guidance: { prompt: 4 } }).guidance).toEqual({ speaker: 2, prompt: 4 });
+    expect(filled(undefined, { guidance: 2 }).guidance).toEqual({ speaker: 2, prompt: 1 });
+    expect(filled(undefined, { guidance: { prompt: 2 } }).guidance).toEqual({ speaker: 3, prompt: 2 });
+    expect(filled(undefined, { topK: 7 })).toMatchObject({ temperature: 1, topP: 0.95, topK: 7 });
   });
 
   it('let a long first chunk make the largest as long', () => {

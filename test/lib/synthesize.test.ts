@@ -91,6 +91,18 @@ describe('synthesize', () => {
     expect(world.models.every(({ disposals }) => disposals === 0)).toBe(true);
   });
 
+  it('draws as the model advises, unless the call says otherwise', async () => {
+    world.manifest = fakeManifest({ sampling: { temperature: 0.7, topP: 0.8 } });
+    const shared = fresh();
+    await synthesize('hello', shared);
+    await synthesize('hello', { ...shared, sampling: { topP: 0.5 } });
+    const drawn = world.models[0]!.started.map(({ request }) => request.sampling);
+    expect(drawn).toMatchObject([
+      { temperature: 0.7, topP: 0.8, topK: 0 },
+      { temperature: 0.7, topP: 0.5, topK: 0 },
+    ]);
+  });
+
   it('forgets a failed load', async () => {
     const shared = fresh();
     world.openModel = async () => {

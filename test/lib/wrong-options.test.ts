@@ -113,7 +113,7 @@ describe('a wrong value is refused cleanly', () => {
       path === 'options' || path === 'options.model'
         ? at(path, value)
         : { model, ...(at(path, value) as object) };
-    // The bundled model is not shipped, so that nothing is loaded here.
+    // Where no model is named, the one that ships is loaded.
     const logger = path === 'options.logger' ? loggers : right;
     expect(await judgeAll(path, logger, (value) => MetaVoice.load(options(value) as never))).toEqual({});
   });

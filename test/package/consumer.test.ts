@@ -63,6 +63,19 @@ test('ESM speaks through the installed package', () => {
   expect(existsSync(join(project, 'hello.wav'))).toBe(true);
 }, 60_000);
 
+test('it speaks as installed, with no model named', () => {
+  writeFileSync(
+    join(project, 'bundled.mjs'),
+    `import { synthesize } from 'metavoice';
+     delete process.env.METAVOICE_MODEL;
+     const speech = await synthesize('Hello.', { device: 'cpu', seed: 1 });
+     console.log(JSON.stringify({ samples: speech.samples.length, rate: speech.sampleRate }));`,
+  );
+  const { samples, rate } = JSON.parse(node('bundled.mjs'));
+  expect(samples).toBeGreaterThan(0);
+  expect(rate).toBe(16_000);
+}, 60_000);
+
 test('CommonJS requires it, and gets the same module', () => {
   writeFileSync(
     join(project, 'use.cjs'),

@@ -6,10 +6,11 @@ import { describe, expect, test } from 'vitest';
 const root = resolve(import.meta.dirname, '../..');
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** Files of the package, as npm would take them. */
-const packed: string[] = JSON.parse(
+/** Files of the package, as npm would take them, with their bytes. */
+const files: { path: string; size: number }[] = JSON.parse(
   execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' }),
-)[0].files.map((file: { path: string }) => file.path);
+)[0].files;
+const packed = files.map(({ path }) => path);
 
 describe('the manifest', () => {
   test('has no script that runs on installation, neither written nor implied', () => {
@@ -49,6 +50,20 @@ describe('the package', () => {
       expect(packed).toContain(file);
     for (const file of ['CMakeLists.txt', 'native/loader/door.cc', 'scripts/build.mjs', 'LICENSE'])
       expect(packed).toContain(file);
+  });
+
+  test('carries a model that speaks, whole, and nothing else of it, in at most 25 MB', () => {
+    const voices = files.filter(({ path }) => path.startsWith('voices/'));
+    expect(voices.map(({ path }) => path).sort()).toEqual(
+      [
+        'codec.safetensors',
+        'first_stage.safetensors',
+        'metavoice.json',
+        'second_stage.safetensors',
+        'speaker_encoder.safetensors',
+      ].map((name) => `voices/bundled/${name}`),
+    );
+    expect(voices.reduce((sum, { size }) => sum + size, 0)).toBeLessThanOrEqual(25e6);
   });
 
   test('carries no tests, no other scripts and no leavings of tools', () => {

@@ -23,6 +23,12 @@ async function model(files = small): Promise<string> {
   return target;
 }
 
+const sampling = { temperature: 0.7, topP: 0.9, topK: 80, guidance: { speaker: 2, prompt: 1.25 } };
+const speaker = (name: string) => ({
+  name,
+  embedding: Buffer.from(new Float32Array(256).fill(0.0625).buffer).toString('base64'),
+});
+
 const open = (path: string) => openModel(path, { dtype: 'float32', cacheDirectory: join(folder, 'cache') });
 
 describe('a model is refused', () => {
@@ -67,7 +73,7 @@ describe('a model is refused', () => {
 
   test('when any field of its manifest is missing or of another kind', async () => {
     const target = await model(published);
-    const manifest = await readManifest(target);
+    const manifest: Manifest = { ...(await readManifest(target)), speakers: [speaker('ada')], sampling };
     const file = join(target, 'metavoice.json');
     const broken = await Promise.all(fields(manifest).map(async (edit) => edit));
     expect(broken.length).toBeGreaterThan(60);
@@ -97,6 +103,8 @@ describe('a model is refused', () => {
       (m: Manifest) =>
         Object.assign(m, { firstStage: null, secondStage: null, speakerEncoder: null, codec: null }),
     ],
+    ['two speakers of one name', (m: Manifest) => m.speakers.push(speaker('ada'), speaker('ada'))],
+    ['a speaker without a name', (m: Manifest) => m.speakers.push(speaker(' '))],
     ['a speaker of another size', (m: Manifest) => m.speakers.push({ name: 'a', embedding: 'AAAAAA==' })],
   ])('when its manifest has %s', async (_, edit) => {
     const target = await model(published);
@@ -118,10 +126,57 @@ describe('a model folder', () => {
   test('may have speakers', async () => {
     const target = await model();
     const manifest = await readManifest(target);
-    const embedding = Buffer.from(new Float32Array(256).fill(0.0625).buffer).toString('base64');
-    manifest.speakers.push({ name: 'bria', embedding });
+    manifest.speakers.push(speaker('bria'), speaker('ada'));
     await writeFile(join(target, 'metavoice.json'), JSON.stringify(manifest));
-    expect((await open(target)).manifest.speakers).toEqual([{ name: 'bria', embedding }]);
+    expect((await open(target)).manifest.speakers).toEqual([speaker('bria'), speaker('ada')]);
+  });
+
+  test.each<[unknown]>([
+    [{}],
+    ...Object.entries(sampling).map(([name, value]): [unknown] => [{ [name]: value }]),
+    [{ guidance: 1.5 }],
+    [{ guidance: { prompt: 2 } }],
+    [sampling],
+    [{ temperature: 0, topP: 0, topK: 1, guidance: 0 }],
+    [{ temperature: 1e6, topP: 1, topK: Number.MAX_SAFE_INTEGER, guidance: 1000 }],
+  ])('may advise the sampling %j', async (advice) => {
+    const target = await model();
+    const manifest = await readManifest(target);
+    // Converting knows no advice.
+    expect(manifest).not.toHaveProperty('sampling');
+    await writeFile(join(target, 'metavoice.json'), JSON.stringify({ ...manifest, sampling: advice }));
+    expect((await open(target)).manifest.sampling).toEqual(advice);
+  });
+
+  test.each<[string, unknown]>([
+    ['sampling', null],
+    ['sampling', 0.7],
+    ['sampling.temperature', -0.1],
+    ['sampling.temperature', 1e7],
+    ['sampling.temperature', null],
+    ['sampling.topP', 1.01],
+    ['sampling.topP', '0.9'],
+    ['sampling.topK', 0],
+    ['sampling.topK', 2.5],
+    ['sampling.guidance', -1],
+    ['sampling.guidance', 1001],
+    ['sampling.guidance', [3]],
+    ['sampling.guidance.speaker', 1001],
+    ['sampling.guidance.prompt', 0.5],
+    ['sampling.guidance.text', 2],
+    ['sampling.topp', 0.9],
+    ['sampling.constrain', true],
+  ])('may not advise %s: %j', async (field, value) => {
+    const target = await model();
+    const path = field.split('.');
+    const advice = path.slice(1).reduceRight((inner: unknown, name) => ({ [name]: inner }), value);
+    const manifest = { ...(await readManifest(target)), sampling: advice };
+    await writeFile(join(target, 'metavoice.json'), JSON.stringify(manifest));
+    await expect(open(target)).rejects.toMatchObject({
+      code: 'ERR_CHECKPOINT',
+      message: expect.stringContaining(`for \`${field}\``),
+      details: { field },
+    });
   });
 });
 
@@ -209,7 +264,7 @@ function fields(manifest: Manifest): { path: string; value: unknown }[] {
   const visit = (path: (string | number)[], value: unknown) => {
     if (path.length > 0) {
       found.push({ path: path.join('.'), value: changed(manifest, path, { strange: [] }) });
-      if (typeof path.at(-1) === 'string' && path.at(-2) !== 'special' && path.at(-1) !== 'layers')
+      if (typeof path.at(-1) === 'string' && !optional(path))
         found.push({ path: path.join('.'), value: changed(manifest, path, undefined) });
     }
     if (Array.isArray(value)) visit([...path, 0], value[0]);
@@ -219,6 +274,10 @@ function fields(manifest: Manifest): { path: string; value: unknown }[] {
   visit([], manifest);
   return found;
 }
+
+/** Ids of special tokens, the layers of the provenance, and all that may be advised. */
+const optional = (path: (string | number)[]): boolean =>
+  path.at(-2) === 'special' || path.at(-1) === 'layers' || path[0] === 'sampling';
 
 function changed(manifest: Manifest, path: (string | number)[], value: unknown): unknown {
   const copy = structuredClone(manifest) as unknown as Record<string | number, unknown>;

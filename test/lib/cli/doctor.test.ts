@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addonFile, loadEngine } from '../../../dist/runtime/load.js';
+import { barePackage } from '../bare-package.js';
 import { makeFolder } from '../checkpoint/model-files.js';
 import { fixture } from '../fixtures.js';
 import { fakeLibtorch } from '../runtime/fakes.js';
@@ -31,11 +32,12 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 function run(
   args: string[],
   changes: NodeJS.ProcessEnv = {},
+  command = program,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [program, 'doctor', ...args],
+      [command, 'doctor', ...args],
       { cwd: folder, env: { ...environment, ...changes }, maxBuffer: 1 << 26 },
       (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
@@ -121,6 +123,18 @@ describe('a machine that speaks', () => {
     expect(stdout).toMatch(/\n\nSpeech works\.\n$/);
     const columns = [...stdout.matchAll(/^(?:ok|note|problem) +\w+ +/gm)].map(([start]) => start.length);
     expect(new Set(columns).size).toBe(1);
+    expect(code).toBe(0);
+  });
+
+  it('speaks with the model that ships where none is named, and compares it with no other', async () => {
+    const { code, report } = await json([]);
+    expectStable(report);
+    expect(report).toMatchObject({ speaks: true, model: null });
+    expect(report.checks).toMatchObject({
+      plan: { status: 'ok', facts: { model: 'bundled', fits: true } },
+      speech: { status: 'ok', facts: { voice: 'its speaker slt' } },
+      networks: { status: 'ok' },
+    });
     expect(code).toBe(0);
   });
 
@@ -237,7 +251,9 @@ describe('a machine that can not speak ends with 1', () => {
   });
 
   it('without a model, and says what to do', async () => {
-    const { code, stdout } = await run([]);
+    const bare = barePackage(join(folder, 'bare'));
+    const { code, stdout } = await run([], {}, bare.file('dist/cli/main.js'));
+    expect(stdout).toMatch(/^(?:ok|note) +plan +MetaVoice-1B as published on /m);
     expect(stdout).toMatch(/^ok +engine +libtorch .* runs, .* draws as it should$/m);
     expect(stdout).toMatch(/no model was given and none was found/);
     expect(stdout).toMatch(/→ give the folder of a model with --model or METAVOICE_MODEL/);

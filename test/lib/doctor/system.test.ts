@@ -10,6 +10,7 @@ import { judge } from '../../../dist/doctor/speech.js';
 import { checkEnvironment, checkMemory, checkNode } from '../../../dist/doctor/system.js';
 import { testSpeaker } from '../../../dist/doctor/test-speaker.js';
 import { loadDoor } from '../../../dist/runtime/load.js';
+import { barePackage } from '../bare-package.js';
 import { fixture } from '../fixtures.js';
 
 afterEach(() => vi.unstubAllEnvs());
@@ -48,23 +49,30 @@ it('Node and memory are told without an addon', () => {
   expect(facts).toMatchObject({ total: expect.any(Number), free: expect.any(Number) });
 });
 
-it('a model that does not fit is a problem when it is named, a note when it is the published one', () => {
+it('a model that does not fit is a problem when it is named or ships, a note when it is the published one', async () => {
   vi.stubEnv('METAVOICE_MODEL', '');
-  expect(checkPlan({ device: 'cpu' })).toMatchObject({
+  const folder = await mkdtemp(join(tmpdir(), 'metavoice-'));
+  const bare = barePackage(join(folder, 'bare'));
+  const { checkPlan: withoutModel } = await import(bare.url('dist/doctor/memory.js'));
+  const { loadDoor: otherDoor } = await import(bare.url('dist/runtime/load.js'));
+  expect(withoutModel({ device: 'cpu' })).toMatchObject({
     name: 'plan',
     found: expect.stringMatching(/^MetaVoice-1B as published on cpu, [\d.]+ GB: /),
     facts: { fits: expect.any(Boolean), total: expect.any(Number), parts: { runtime: expect.any(Number) } },
   });
   expect(checkPlan({ model: fixture('model'), device: 'cpu' })).toMatchObject({ status: 'ok' });
+  expect(checkPlan({ device: 'cpu' })).toMatchObject({ status: 'ok', facts: { model: 'bundled' } });
   const little = { ...loadDoor().cpuFacts(), freeMemory: 1e8 };
-  vi.spyOn(loadDoor(), 'cpuFacts').mockReturnValue(little);
-  expect(checkPlan({ device: 'cpu' })).toMatchObject({
+  for (const door of [loadDoor(), otherDoor()]) vi.spyOn(door, 'cpuFacts').mockReturnValue(little);
+  expect(checkPlan({ device: 'cpu' })).toMatchObject({ status: 'problem' });
+  expect(withoutModel({ device: 'cpu' })).toMatchObject({
     status: 'note',
     advice: expect.stringMatching(/free some/),
   });
   expect(checkPlan({ model: fixture('model'), device: 'cpu' })).toMatchObject({ status: 'problem' });
   vi.restoreAllMocks();
   vi.unstubAllEnvs();
+  await rm(folder, { recursive: true, force: true });
 });
 
 it('caches are counted', async () => {
