@@ -64,7 +64,7 @@ def write(folder, file):
 
     ids = torch.cat([text + first["tokenizer"]["offset"], (codes[:2] + CODES * torch.arange(2)[:, None]).T.reshape(-1)])
     one = transformer(folder, first, FirstStage)
-    hidden, _ = one(ids[None], speaker)
+    hidden, *_ = one(ids[None], speaker)
 
     two = transformer(folder, second, SecondStage)
     rows = torch.full((1, 2, second["positions"]), CODES)

@@ -110,16 +110,18 @@ class FirstStage(Transformer):
     """Its output layer is the token table."""
 
     WATCHED = (1, 2)  # layers whose first head is taught to follow the text
+    ASKED = 3  # the layer after which it is asked what phone is being said
 
     def __init__(self, sizes):
         super().__init__(sizes, causal=True)
 
     def forward(self, ids, speaker):
-        """ids [batch, length] → (hidden [batch, length, width], queries and keys of the watched heads)."""
-        x, watched = self.embed(ids[:, None], speaker), []
+        """ids [batch, length] → (hidden [batch, length, width], queries and keys of the watched heads, x at ASKED)."""
+        x, watched, asked = self.embed(ids[:, None], speaker), [], None
         for index, layer in enumerate(self.layers):
             x = layer(x, watched if index in self.WATCHED else None)
-        return self.norm(x), watched
+            asked = x if index == self.ASKED else asked
+        return self.norm(x), watched, asked
 
     def logits(self, hidden):
         return hidden @ self.tokens[0].weight.T

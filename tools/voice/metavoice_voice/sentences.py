@@ -12,6 +12,7 @@ from .synthesise import Speech
 from .tokenizer import Tokenizer
 
 TEXT_OFFSET = END_OF_AUDIO + 1
+PHONES = 48  # room for flite's American English
 
 
 class Sentences:
@@ -26,6 +27,9 @@ class Sentences:
         self.text = [np.array(ids, np.int64) for ids, _ in encoded]
         self.ends = [np.array(ends) for _, ends in encoded]
         self.frame_seconds = hop / rate
+        names = sorted({phone for entry in self.entries for phone, _ in entry["phones"]})
+        self.phone_of = {phone: number for number, phone in enumerate(names)}
+        assert len(names) <= PHONES
         with np.load(folder / "embeddings.npz") as stored:
             self.embeddings = {speaker: torch.from_numpy(stored[speaker]) for speaker in SPEAKERS}
         means = {speaker: rows.mean(0) for speaker, rows in self.embeddings.items()}
@@ -42,6 +46,14 @@ class Sentences:
         if random.random() < 0.5:
             return self.means[name]
         return self.embeddings[name][int(random.integers(len(self.embeddings[name])))]
+
+    def phones(self, index):
+        """For each frame, which phone flite says, and which comes next: [frames, 2] of numbers below PHONES."""
+        time = (np.arange(self.frames[index]) + 0.5) * self.frame_seconds
+        said = self.entries[index]["phones"]
+        numbers = np.array([self.phone_of[name] for name, _ in said])
+        which = np.minimum(np.searchsorted([end for _, end in said], time), len(said) - 1)
+        return np.stack([numbers[which], numbers[np.minimum(which + 1, len(said) - 1)]], 1)
 
     def place_in_text(self, index):
         """For each frame, the token that is being spoken, as told by flite's phones (pauses count for nothing)."""

@@ -2,11 +2,13 @@
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
+from .codec import CODES
 from .language_models import END_OF_AUDIO, FirstStage, Sizes
 from .muon import Muon
-from .sentences import TEXT_OFFSET, Passes, Sentences, interleaved
+from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences, interleaved
 from .tokenizer import END_OF_TEXT
 from .training import Run, linear_rate, set_rate
 
@@ -24,6 +26,7 @@ def collate(sentences, chosen, random):
     length = max(len(text) + len(audio) for text, audio in rows) - 1
     ids = torch.full((len(rows), length), END_OF_AUDIO)
     wanted, places = torch.full_like(ids, NOWHERE), torch.full((len(rows), length), float(NOWHERE))
+    phones = torch.full((len(rows), length, 2), NOWHERE)
     for row, (index, (text, audio)) in enumerate(zip(chosen, rows)):
         whole = torch.from_numpy(np.concatenate([text, audio]))
         ids[row, : len(whole) - 1] = whole[:-1]
@@ -31,9 +34,10 @@ def collate(sentences, chosen, random):
         wanted[row, begin : begin + len(audio)] = whole[len(text) :]
         place = np.repeat(sentences.place_in_text(index), 2)
         places[row, begin : begin + len(place)] = torch.from_numpy(place)
+        phones[row, begin : begin + len(place)] = torch.from_numpy(np.repeat(sentences.phones(index), 2, 0))
     speakers = torch.stack([sentences.speaker(index, random, DROPPED) for index in chosen])
     texts = torch.tensor([len(text) for text, _ in rows])
-    return ids, wanted, places, texts, speakers
+    return ids, wanted, places, phones, texts, speakers
 
 
 def straying(watched, places, texts):
@@ -51,6 +55,21 @@ def straying(watched, places, texts):
     return total / len(watched)
 
 
+class Questions(nn.Module):
+    """Which phone is being said, and which comes next? Only asked in training: letters to sounds are learned sooner."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.answer = nn.LayerNorm(SIZES.width), nn.Linear(SIZES.width, 2 * PHONES)
+
+    def forward(self, x, phones):
+        """(loss, share of right answers)."""
+        known = phones[:, :, 0] != NOWHERE
+        answers, wanted = self.answer(self.norm(x[known])).view(-1, 2, PHONES), phones[known]
+        right = (answers[:, 0].argmax(1) == wanted[:, 0]).float().mean()
+        return functional.cross_entropy(answers.flatten(0, 1), wanted.flatten()), right
+
+
 def optimizers_of(net):
     """Muon for the matrices of the layers, AdamW for the rest."""
     matrices = [p for name, p in net.named_parameters() if p.dim() == 2 and name.startswith("layers.")]
@@ -66,25 +85,35 @@ def train(data, folder, hop, steps, seed):
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop), FirstStage(SIZES)
     muon, adam = optimizers_of(net)
-    run = Run(folder, "first-stage", steps, seed, {"net": net, "muon": muon, "adam": adam})
+    questions = Questions()
+    aside = torch.optim.AdamW(questions.parameters(), lr=4e-3, betas=(0.9, 0.98))
+    optimizers = {"muon": muon, "adam": adam, "aside": aside}
+    run = Run(folder, "first-stage", steps, seed, {"net": net, "questions": questions, **optimizers})
     length_of = lambda index: len(sentences.text[index]) + 2 * int(sentences.frames[index])
     passes = Passes(sentences, seed, BUDGET, length_of)
     for step in run:
-        for optimizer in (muon, adam):
+        for optimizer in optimizers.values():
             set_rate(optimizer, linear_rate(run.part_done(), step))
-        ids, wanted, places, texts, speakers = collate(sentences, passes.batch(step), run.random())
-        hidden, watched = net(ids, speakers)
+            optimizer.zero_grad()
+        ids, wanted, places, phones, texts, speakers = collate(sentences, passes.batch(step), run.random())
+        hidden, watched, asked = net(ids, speakers)
         spoken = wanted != NOWHERE
         logits = net.logits(hidden[spoken])
         loss = functional.cross_entropy(logits, wanted[spoken])
         strays = straying(watched, places, texts)
-        muon.zero_grad(), adam.zero_grad()
-        (loss + 0.3 * max(0.1, 1 - 2 * run.part_done()) * strays).backward()
+        puzzled, knows_phone = questions(asked, phones)
+        help = max(0.1, 1 - 1.5 * run.part_done())
+        (loss + 0.3 * help * strays + 0.5 * help * puzzled).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        muon.step(), adam.step()
-        with torch.no_grad():
-            right = logits.argmax(1) == wanted[spoken]
-            coarse = wanted[spoken] < 1024
-        run.record(loss=loss, strays=strays, right_first=right[coarse].float().mean(), right_second=right[~coarse].float().mean())
+        for optimizer in optimizers.values():
+            optimizer.step()
+        right, coarse = logits.argmax(1) == wanted[spoken], wanted[spoken] < CODES
+        run.record(
+            loss=loss,
+            strays=strays,
+            knows_phone=knows_phone,
+            right_first=right[coarse].float().mean(),
+            right_second=right[~coarse].float().mean(),
+        )
         run.report()
     return net.eval()
