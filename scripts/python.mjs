@@ -11,7 +11,12 @@ import { Complaint, say } from './log.mjs';
 /** Sets of packages. `module` is what must be importable for the set to be whole. */
 export const packageSets = {
   // Its microphone support would want sounddevice; files do not.
-  recognizer: { module: 'pocketsphinx', packages: ['pocketsphinx==5.1.1'], dependencies: false, size: '30 MB' },
+  recognizer: {
+    module: 'pocketsphinx',
+    packages: ['pocketsphinx==5.1.1'],
+    dependencies: false,
+    size: '30 MB',
+  },
   figures: {
     module: 'matplotlib',
     packages: ['matplotlib==3.10.9', 'numpy==2.2.6'],
@@ -34,7 +39,8 @@ async function findPython() {
   const tag = 'import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_platform())';
   for (const command of commands()) {
     const found = await ask(String(command), ['-c', tag]).catch(() => null);
-    if (found?.startsWith('cpython-3')) return { command: String(command), tag: found.replaceAll(/[^\w.]+/g, '-') };
+    if (found?.startsWith('cpython-3'))
+      return { command: String(command), tag: found.replaceAll(/[^\w.]+/g, '-') };
   }
   return null;
 }
@@ -97,7 +103,14 @@ async function install(command, name, folder) {
   await mkdir(parent, { recursive: true });
   const made = await mkdtemp(join(parent, '.making-'));
   try {
-    const options = ['--target', made, '--no-compile', '--no-input', '--quiet', '--disable-pip-version-check'];
+    const options = [
+      '--target',
+      made,
+      '--no-compile',
+      '--no-input',
+      '--quiet',
+      '--disable-pip-version-check',
+    ];
     const env = { ...process.env, PIP_USER: '0', PIP_REQUIRE_VIRTUALENV: '0' };
     const rest = [...(dependencies ? [] : ['--no-deps']), ...packages];
     await ask(command, ['-m', 'pip', 'install', ...options, ...rest], env);

@@ -42,7 +42,8 @@ async function startOnce(settings) {
     if (line === 'first') firstAudioSeconds = (performance.now() - start) / 1000;
     else peakBytes = JSON.parse(line).peakBytes;
   }
-  if (Number.isNaN(firstAudioSeconds)) throw new Error('expected a first chunk but the process ended without');
+  if (Number.isNaN(firstAudioSeconds))
+    throw new Error('expected a first chunk but the process ended without');
   return { firstAudioSeconds, peakBytes };
 }
 

@@ -10,7 +10,7 @@ import { Complaint } from '../../../scripts/log.mjs';
 const voices = { kal: 'kal16' };
 
 export const hasFlite = () =>
-  promisify(execFile)('flite', ['--version']).then(
+  promisify(execFile)('flite', ['-lv']).then(
     () => true,
     () => false,
   );

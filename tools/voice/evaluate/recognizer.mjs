@@ -47,9 +47,6 @@ function pcmOf(samples) {
   const bytes = Buffer.alloc(samples.length * 2);
   const isFloat = samples instanceof Float32Array;
   for (const [index, sample] of samples.entries())
-    bytes.writeInt16LE(
-      isFloat ? Math.round(Math.max(-1, Math.min(1, sample)) * 32767) : sample,
-      index * 2,
-    );
+    bytes.writeInt16LE(isFloat ? Math.round(Math.max(-1, Math.min(1, sample)) * 32767) : sample, index * 2);
   return bytes;
 }

@@ -20,8 +20,8 @@ import { wordErrors } from './words.mjs';
  * @property {number} firstAudioSeconds
  *
  * @typedef {object} Tools
- * @property {import('../../../lib/metavoice.js').MetaVoice} tts
- * @property {import('../../../lib/stages.js').Stages} stages
+ * @property {import('../../../dist/metavoice.js').MetaVoice} tts
+ * @property {import('../../../dist/stages.js').Stages} stages
  * @property {import('./recognizer.mjs').Recognizer} recognizer
  */
 
@@ -31,7 +31,7 @@ import { wordErrors } from './words.mjs';
  * @param {Tools} tools
  * @param {readonly import('./sentences.mjs').Sentence[]} sentences
  * @param {{ quality: 'stream' | 'whole', seed: number, onUtterance?: (done: number) => void }} settings
- * @returns {Promise<{ utterances: Utterance[], codes: (import('../../../lib/stages.js').Codes | null)[] }>}
+ * @returns {Promise<{ utterances: Utterance[], codes: (import('../../../dist/stages.js').Codes | null)[] }>}
  */
 export async function speakAll(tools, sentences, { quality, seed, onUtterance }) {
   const speakers = await speakerEmbeddings(tools.tts);
@@ -47,7 +47,7 @@ export async function speakAll(tools, sentences, { quality, seed, onUtterance })
 }
 
 /**
- * @param {import('../../../lib/metavoice.js').MetaVoice} tts
+ * @param {import('../../../dist/metavoice.js').MetaVoice} tts
  * @param {import('./sentences.mjs').Sentence} sentence
  * @param {'stream' | 'whole'} quality @param {number} seed
  */
@@ -62,7 +62,7 @@ async function speak(tts, { text, speaker }, quality, seed) {
 
 /**
  * @param {Tools} tools @param {ReadonlyMap<string, Float32Array>} speakers
- * @param {import('./sentences.mjs').Sentence} sentence @param {import('../../../lib/stream/collect.js').Speech} speech
+ * @param {import('./sentences.mjs').Sentence} sentence @param {import('../../../dist/stream/collect.js').Speech} speech
  * @returns {Promise<Utterance>}
  */
 async function judge({ stages, recognizer }, speakers, sentence, speech) {

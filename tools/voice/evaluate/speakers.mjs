@@ -10,7 +10,7 @@ const sliceSeconds = 1.6;
  * Speech below 1.6 s (a voice of the public API asks for as much) is repeated until the silence that is trimmed off its ends
  * can no longer make it shorter than that.
  *
- * @param {import('../../../lib/stages.js').Stages} stages
+ * @param {import('../../../dist/stages.js').Stages} stages
  * @param {ReadonlyMap<string, Float32Array>} speakers Embeddings by name.
  * @param {Float32Array} samples @param {number} sampleRate
  * @returns {Promise<{ name: string, similarity: number }[]>}
@@ -31,7 +31,7 @@ function repeated(samples, wanted) {
   return result;
 }
 
-/** @param {import('../../../lib/metavoice.js').MetaVoice} tts @returns {Promise<Map<string, Float32Array>>} */
+/** @param {import('../../../dist/metavoice.js').MetaVoice} tts @returns {Promise<Map<string, Float32Array>>} */
 export async function speakerEmbeddings(tts) {
   const entries = tts.speakers.map(
     async (speaker) => /** @type {const} */ ([speaker, (await tts.voice({ speaker })).embedding]),

@@ -70,8 +70,8 @@ function speed(spoken) {
  * Shares of codes that are the same, over all frames of all utterances: of the codebooks that the first stage gives (all, by
  * construction) and of those that the second stage predicts.
  *
- * @param {readonly (import('../../../lib/stages.js').Codes | null)[]} one
- * @param {readonly (import('../../../lib/stages.js').Codes | null)[]} other
+ * @param {readonly (import('../../../dist/stages.js').Codes | null)[]} one
+ * @param {readonly (import('../../../dist/stages.js').Codes | null)[]} other
  */
 export function codeAgreement(one, other) {
   /** @type {{ same: number, of: number }[]} */
@@ -79,7 +79,8 @@ export function codeAgreement(one, other) {
   for (const [index, codes] of one.entries())
     for (const [k, codebook] of (codes?.codebooks ?? []).entries()) {
       const compared = other[index]?.codebooks[k] ?? new Uint16Array();
-      const count = (counts[k] ??= { same: 0, of: 0 });
+      counts[k] ??= { same: 0, of: 0 };
+      const count = counts[k];
       count.same += codebook.filter((code, frame) => code === compared[frame]).length;
       count.of += Math.max(codebook.length, compared.length);
     }

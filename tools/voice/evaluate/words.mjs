@@ -8,7 +8,10 @@
  * @returns {string[]}
  */
 export function words(text) {
-  const plain = text.toLowerCase().replaceAll('’', "'").replaceAll(/[-‐-―]/g, ' ');
+  const plain = text
+    .toLowerCase()
+    .replaceAll('’', "'")
+    .replaceAll(/[-‐-―]/g, ' ');
   return plain.match(/[\p{L}\p{N}]+(?:'[\p{L}\p{N}]+)*/gu) ?? [];
 }
 
@@ -43,7 +46,6 @@ export function wordErrors(written, heard) {
 
 /** Errors per word of a whole corpus. @param {readonly { errors: number, words: number }[]} counts */
 export function wordErrorRate(counts) {
-  const total = (/** @type {'errors' | 'words'} */ key) =>
-    counts.reduce((sum, count) => sum + count[key], 0);
+  const total = (/** @type {'errors' | 'words'} */ key) => counts.reduce((sum, count) => sum + count[key], 0);
   return total('errors') / total('words');
 }
