@@ -65,7 +65,9 @@ function valuesOf(result) {
     silent:
       silent === 0 ? '' : `${silent} sentences were not spoken at all, and count as wholly misheard.\n\n`,
     streaming: streamingTable(streaming),
-    codebooks: streaming.agreement.codebooks
+    predictedAgreement: percent(streaming.agreement.predicted),
+    coarseAgreement: percent(streaming.agreement.coarse),
+    agreementByCodebook: streaming.agreement.codebooks
       .map((/** @type {number} */ share, /** @type {number} */ k) => `${k + 1}: ${percent(share)}`)
       .join(', '),
     spectrograms: pictures(
@@ -137,17 +139,12 @@ const verdictTable = (verdicts) =>
   );
 
 /** @param {any} streaming */
-const streamingTable = ({ stream, whole, agreement }) =>
+const streamingTable = ({ stream, whole }) =>
   markdown(
-    ['', 'streamed', 'whole'],
-    [
-      [
-        'word error rate',
-        ...[stream, whole].map(({ rate, interval }) => `${percent(rate)} (${range(interval)})`),
-      ],
-      ['codes of the second stage as in the whole pass', percent(agreement.predicted), ''],
-      ['codes of the first stage', percent(agreement.coarse), ''],
-    ],
+    ['', 'word error rate'],
+    Object.entries({ streamed: stream, whole }).map(([name, { rate, interval }]) => [
+      ...[name, `${percent(rate)} (${range(interval)})`],
+    ]),
   );
 
 /** Only those that are there: a page has no broken pictures. @param {string[][]} named */
