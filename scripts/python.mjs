@@ -109,6 +109,8 @@ async function install(command, name, folder) {
       '--no-compile',
       '--no-input',
       '--quiet',
+      '--retries',
+      '1',
       '--disable-pip-version-check',
     ];
     const env = { ...process.env, PIP_USER: '0', PIP_REQUIRE_VIRTUALENV: '0' };

@@ -33,6 +33,7 @@ def draw(text: str, output: str, panels: list[dict]) -> None:
         rate = panel["sampleRate"]
         extent = (0, len(sound) / rate, 0, rate / 2)
         axis.imshow(spectrum(sound), origin="lower", aspect="auto", extent=extent, cmap="magma")
+        axis.set_facecolor("black")  # where one of them has ended
         axis.set(title=panel["title"], xlabel="seconds", xlim=(0, longest), ylim=(0, min(rate / 2, HIGHEST_HERTZ)))
     axes[0].set_ylabel("hertz")
     figure.suptitle(text, fontsize=10)
