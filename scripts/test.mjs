@@ -8,9 +8,10 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bootstrap } from './bootstrap.mjs';
 import { testsFile } from './build.mjs';
-import { root, say, tool } from './log.mjs';
+import { Complaint, root, say, tool } from './log.mjs';
 import { nativeModel } from './native-model.mjs';
 import { prebuild } from './prebuild.mjs';
+import { findPackages } from './python.mjs';
 
 /** @typedef {{ name: string, passed: number, failed: number, seconds: number }} Result */
 
@@ -100,6 +101,16 @@ async function vitest(extra, env) {
   };
 }
 
+/** The recogniser that listens to the bundled voice. Without it that test is skipped, and tells why. */
+async function recognizer() {
+  try {
+    await findPackages('recognizer');
+  } catch (error) {
+    if (!(error instanceof Complaint)) throw error;
+    process.env.METAVOICE_NO_RECOGNIZER = error.message;
+  }
+}
+
 /** The package as npm would publish it, made once for all who look at it. @returns {Promise<string>} */
 async function pack() {
   await prebuild();
@@ -143,6 +154,7 @@ async function main(extra) {
   let results;
   try {
     await bootstrap({ tests: extra.length === 0 });
+    await recognizer();
     await mkdir(work, { recursive: true });
     results = extra.length === 0 ? await everything() : [await vitest(extra, process.env)];
   } catch (error) {
