@@ -134,7 +134,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     place = Place(arguments)
-    for name in COMMANDS if arguments.command == "all" else [arguments.command]:
+    ordinary = [name for name in COMMANDS if name != "refine"]
+    for name in ordinary if arguments.command == "all" else [arguments.command]:
         COMMANDS[name][0](place)
 
 
