@@ -17,6 +17,7 @@ SIZES = Sizes(
 )
 BUDGET = 5000  # tokens of a batch
 DROPPED = 0.1  # voices left out, so that guidance has something to compare with
+BLANKED = 0.15  # texts left out, for the guidance towards the text; the voice stays
 SPREAD = 2.5  # tokens of text, of what a watched head may look at beside its place
 CORRUPTED = 0.15  # of the codes it looks back at are wrong, as its own will be: the text is what can be trusted
 NOWHERE = -100
@@ -29,10 +30,13 @@ def collate(sentences, chosen, random):
     wanted, places = torch.full_like(ids, NOWHERE), torch.full((len(rows), length), float(NOWHERE))
     phones = torch.full((len(rows), length, 2), NOWHERE)
     for row, (index, (text, audio)) in enumerate(zip(chosen, rows)):
-        whole = torch.from_numpy(np.concatenate([text, audio]))
+        blank = random.random() < BLANKED
+        whole = torch.from_numpy(np.concatenate([np.full_like(text, TEXT_OFFSET + END_OF_TEXT) if blank else text, audio]))
         ids[row, : len(whole) - 1] = whole[:-1]
         begin = len(text) - 1  # end of text foretells the first code
         wanted[row, begin : begin + len(audio)] = whole[len(text) :]
+        if blank:
+            continue
         place = np.repeat(sentences.place_in_text(index), 2)
         places[row, begin : begin + len(place)] = torch.from_numpy(place)
         phones[row, begin : begin + len(place)] = torch.from_numpy(np.repeat(sentences.phones(index), 2, 0))
