@@ -34,7 +34,10 @@ export function requirePart<P extends PartName>(
 export function describeModel(
   folder: string,
   manifest: Manifest,
-  run: { device: string; dtype: Dtype; batchSize: number; maxQueue: number; deterministic: boolean },
+  run: Pick<
+    ModelDescription,
+    'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cachePositions' | 'deterministic'
+  >,
 ): ModelDescription {
   const { firstStage, secondStage, speakerEncoder, codec } = manifest;
   return {

@@ -288,5 +288,6 @@ function requestOf(
     whole,
     maximumFrames,
     waitingChunks,
+    likelyFrames: maximumFrames,
   };
 }

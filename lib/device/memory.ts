@@ -106,7 +106,10 @@ function stageBytes(stage: StageSizes, dtype: Dtype, quantization: Quantization)
 }
 
 /** Positions that an utterance fills at its longest. */
-function positionsOf({ firstStage, codec }: ModelSizes, { maxSeconds }: MemoryRequest): number {
+export function positionsOf(
+  { firstStage, codec }: ModelSizes,
+  { maxSeconds }: Pick<MemoryRequest, 'maxSeconds'>,
+): number {
   const window = firstStage?.positions ?? 0;
   if (maxSeconds === null || !codec) return window;
   return Math.min(window, textIds(maxSeconds) + codebooks * Math.ceil(maxSeconds * codec.frameRate));

@@ -68,6 +68,7 @@ engine::UtteranceRequest request_of(const Napi::Object& value) {
   request.look_ahead = integer_of(value.Get("lookAhead"), "lookAhead");
   request.whole = boolean_of(value.Get("whole"), "whole");
   request.waiting_chunks = integer_of(value.Get("waitingChunks"), "waitingChunks");
+  request.likely_frames = integer_of(value.Get("likelyFrames"), "likelyFrames");
   return request;
 }
 

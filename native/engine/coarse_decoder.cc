@@ -25,17 +25,26 @@ CoarseDecoder::CoarseDecoder(const models::FirstStage& model, const CoarseReques
       budget_(drawable(model, request)),
       run_(model, request.speaker, request.guidance.rows(), static_cast<int64_t>(request.text.size()) + budget_ - 1) {}
 
-void CoarseDecoder::prefill() { take(run_.prompt(at::tensor(request_.text, at::kLong))); }
+void CoarseDecoder::prefill(layers::KvPool* pool) { take(run_.prompt(at::tensor(request_.text, at::kLong), pool)); }
 
 void CoarseDecoder::step() {
   core::require(started() && !ended(), "an utterance that goes on");
   take(run_.step(last_id_));
 }
 
+void CoarseDecoder::take_step(const float* logits, int64_t vocabulary) {
+  run_.advance(last_id_);
+  take(logits, vocabulary);
+}
+
 void CoarseDecoder::take(const at::Tensor& logits) {
-  const int64_t size = config_.codebook_size, turn = steps_ % 2;
   const at::Tensor host = logits.to(at::kCPU).contiguous();
-  std::vector<float> guided = ops::guide(host.data_ptr<float>(), host.size(1), request_.guidance);
+  take(host.data_ptr<float>(), host.size(1));
+}
+
+void CoarseDecoder::take(const float* logits, int64_t vocabulary) {
+  const int64_t size = config_.codebook_size, turn = steps_ % 2;
+  std::vector<float> guided = ops::guide(logits, vocabulary, request_.guidance);
   if (request_.constrain) {
     if (turn == 0) ops::mask_all_but(guided, {{0, size}, {config_.end_of_audio, config_.end_of_audio + 1}});
     else ops::mask_all_but(guided, {{size, 2 * size}});

@@ -27,10 +27,17 @@ class CoarseDecoder {
  public:
   CoarseDecoder(const models::FirstStage& model, const CoarseRequest& request);
 
-  // The prompt, and the first id.
-  void prefill();
-  // One more id. Only while not ended.
+  // The prompt, and the first id. With a pool, which must have room for the prompt, its keys and values go there.
+  void prefill(layers::KvPool* pool = nullptr);
+  // One more id, alone. Only while not ended.
   void step();
+
+  // One more id, together with others (engine/batch_step.h): the last id is fed to the rows of `run()`, and these are the
+  // finite logits [rows, vocabulary] on the host.
+  FirstStageRun& run() { return run_; }
+  const FirstStageRun& run() const { return run_; }
+  int64_t last_id() const { return last_id_; }
+  void take_step(const float* logits, int64_t vocabulary);
 
   bool started() const { return run_.positions() > 0; }
   // No more ids: the model said so (`stopped`), or the window or the asked length is full.
@@ -47,6 +54,7 @@ class CoarseDecoder {
 
  private:
   void take(const at::Tensor& logits);  // [rows, vocabulary]
+  void take(const float* logits, int64_t vocabulary);
 
   const models::FirstStageConfig& config_;
   CoarseRequest request_;

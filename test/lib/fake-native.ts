@@ -4,6 +4,7 @@ import type {
   NativeChunk,
   NativeModel,
   NativeSamples,
+  NativeStatistics,
   NativeUtterance,
   UtteranceRequest,
 } from '../../dist/native/contract.js';
@@ -107,6 +108,32 @@ export class FakeModel implements NativeModel {
     const utterance = new FakeUtterance(this, request);
     this.started.push(utterance);
     return utterance;
+  }
+
+  statistics(): NativeStatistics {
+    return {
+      active: 1,
+      resting: 0,
+      queued: 2,
+      parked: 0,
+      pages: 64,
+      usedPages: 8,
+      pageBytes: 1024,
+      peakActive: 3,
+      peakQueued: 4,
+      peakUsedPages: 16,
+      ended: 5,
+      cancelled: 1,
+      failed: 0,
+      refused: 0,
+      batchSteps: 100,
+      steps: 150,
+      audioSeconds: 2,
+      batchStepsPerSecond: 10,
+      audioSecondsPerSecond: 0.2,
+      firstAudioP50: 300,
+      firstAudioP95: 400,
+    };
   }
 
   reserve(): NativeSamples {
