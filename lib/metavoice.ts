@@ -20,6 +20,7 @@ import {
 import { fillSampling } from './resolve-sampling.js';
 import type { SpeechPlan } from './stream/chunks.js';
 import type { Speech } from './stream/collect.js';
+import { pauseSamples } from './stream/joins.js';
 import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
 import { createSpeechStream, type SpeechStream } from './stream/speech-stream.js';
 import type { Voice } from './voice/voice.js';
@@ -220,11 +221,8 @@ export class MetaVoice implements AsyncDisposable {
     const windowFrames = Math.ceil(firstStage.positions / 2);
     const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
     const ends = chunkEnds(frameRate, schedule, windowFrames, this.#model.native.facts.firstFrames ?? 1);
-    const limit = Math.min(
-      firstStage.positions - 2,
-      secondStage.positions - 1 - (longestChunk(ends) + lookAhead),
-    );
-    const segments = planText(text, firstStage.tokenizer, secondStage.tokenizer, limit);
+    const chunkFrames = longestChunk(ends) + lookAhead;
+    const segments = planText(text, firstStage, secondStage, { chunkFrames, frameRate });
     const maxSeconds = this.#limitSeconds(options.maxSeconds);
     const sampling = fillSampling(options.sampling, this.#model.manifest.sampling);
     const request = { seed: options.seed, sampling, ends, whole: options.quality === 'whole' };
@@ -232,7 +230,9 @@ export class MetaVoice implements AsyncDisposable {
     const plan: SpeechPlan = {
       seed: options.seed,
       sampleRate,
+      hop: Math.round(sampleRate / frameRate),
       segments: segments.length,
+      pauseAfter: (segment) => pauseSamples(segments[segment]!.pause, options.pauseSeconds, sampleRate),
       maximumFrames: maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6)),
       signal: options.signal,
       onProgress: options.onProgress,
@@ -270,14 +270,13 @@ function requestOf(
     ends,
     whole,
   }: { seed: number; sampling: NativeSampling; ends: Int32Array; whole: boolean },
-  { firstStageIds, secondStageIds }: SpokenSegment,
+  spoken: SpokenSegment,
   segment: number,
   speaker: Float32Array,
   maximumFrames: number,
 ): UtteranceRequest {
   return {
-    firstStageIds,
-    secondStageIds,
+    ...spoken.encode(),
     speaker,
     seed,
     segment,

@@ -14,6 +14,7 @@ import {
   functionOf,
   integerOf,
   nonEmpty,
+  numberOf,
   orDefault,
   requireOneOf,
   secondsOf,
@@ -24,7 +25,9 @@ import {
   defaults,
   type LoadOptions,
   type Logger,
+  longestPause,
   type OnProgress,
+  type ResolvedPauses,
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
@@ -57,6 +60,7 @@ export interface ResolvedSpeakOptions {
   readonly enhance: false;
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
+  readonly pauseSeconds: ResolvedPauses;
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -87,6 +91,7 @@ export const speakKeys = [
   'enhance',
   'quality',
   'chunkSeconds',
+  'pauseSeconds',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -155,6 +160,7 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
+    pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -219,6 +225,14 @@ function resolveChunkSeconds(value: unknown): { first: number; largest: number }
   if (largest < first)
     throw expectedRange(`at least chunkSeconds.first (${first})`, 'chunkSeconds.largest', largest);
   return { first, largest };
+}
+
+function resolvePauseSeconds(value: unknown): ResolvedPauses {
+  const { pauseSeconds: fallback } = defaults;
+  const asked = copyOptions(value, 'pauseSeconds', Object.keys(fallback));
+  const seconds = (kind: keyof ResolvedPauses) =>
+    numberOf(asked[kind], `pauseSeconds.${kind}`, 0, longestPause, fallback[kind]);
+  return { sentence: seconds('sentence'), clause: seconds('clause'), paragraph: seconds('paragraph') };
 }
 
 function resolveLogger(value: unknown): Logger {

@@ -4,6 +4,7 @@ import { asking, type CallSite, fromEngine } from '../call-site.js';
 import { MetaVoiceError } from '../errors.js';
 import type { NativeChunk, NativeUtterance } from '../native/contract.js';
 import type { OnProgress } from '../options.js';
+import { fadeIn, fadeOut, withSilence } from './joins.js';
 
 /** Codes of the codec. */
 export interface Codes {
@@ -13,7 +14,7 @@ export interface Codes {
 }
 
 export interface AudioChunk {
-  /** Mono, nominally within [-1, 1]. */
+  /** Mono, nominally within [-1, 1]. The last chunk of a segment ends with the pause before the next one. */
   samples: Float32Array;
   /** Hz */
   sampleRate: number;
@@ -24,7 +25,7 @@ export interface AudioChunk {
   /** Where the chunk begins in the speech, and how long it is. */
   startSeconds: number;
   durationSeconds: number;
-  /** The first frame of codes, counted from the start of the speech. */
+  /** The first frame of codes, counted from the start of the speech; pauses have none. */
   firstFrame: number;
   codes: Codes;
   /** No chunk follows. */
@@ -62,9 +63,13 @@ export interface Tally {
 export interface SpeechPlan {
   readonly seed: number;
   readonly sampleRate: number;
+  /** Samples per frame. */
+  readonly hop: number;
   /** Segments of the text. */
   readonly segments: number;
-  /** The most frames of the whole request; Infinity where only the windows limit it. */
+  /** Samples of silence between a segment and the next one. */
+  pauseAfter(segment: number): number;
+  /** The most frames of the whole request, pauses counted; Infinity where only the windows limit it. */
   readonly maximumFrames: number;
   readonly signal: AbortSignal | null;
   readonly onProgress: OnProgress | null;
@@ -155,7 +160,7 @@ class Run {
     this.#segmentDone = false;
     this.#health = { redoneSteps: 0, redoneWindows: 0 };
     try {
-      this.#utterance = this.#plan.start(segment, speaker, this.#plan.maximumFrames - this.#frames);
+      this.#utterance = this.#plan.start(segment, speaker, this.#roomFrames());
     } catch (error) {
       throw fromEngine(error, this.#plan.site);
     }
@@ -178,14 +183,15 @@ class Run {
   }
 
   #accept(native: NativeChunk): AudioChunk {
-    const { sampleRate, segments, maximumFrames, onProgress } = this.#plan;
+    const { sampleRate, segments, onProgress } = this.#plan;
     const firstFrame = this.#frames;
     const startSeconds = this.#samples / sampleRate;
     this.#frames += native.frames;
-    this.#samples += native.samples.length;
     this.#countHealth(native.health);
     if (native.endReason) this.#endSegment(native);
-    this.finished = this.#segmentDone && (this.#segment === segments - 1 || this.#frames >= maximumFrames);
+    const samples = this.#joined(native);
+    this.#samples += samples.length;
+    this.finished = this.#segmentDone && (this.#segment === segments - 1 || this.#roomFrames() < 1);
     if (this.finished && this.#segment < segments - 1) this.#cut = true;
     onProgress?.({
       phase: 'speak',
@@ -194,17 +200,37 @@ class Run {
       segments,
     });
     return {
-      samples: native.samples,
+      samples,
       sampleRate,
       index: this.#index++,
       segment: this.#segment,
       startSeconds,
-      durationSeconds: native.samples.length / sampleRate,
+      durationSeconds: samples.length / sampleRate,
       firstFrame,
       codes: splitCodes(native.codes, native.frames),
       last: this.finished,
       endReason: this.finished ? (this.#cut ? 'limit' : 'end') : null,
     };
+  }
+
+  /** What `maxSeconds` leaves, in samples and in whole frames. */
+  #roomSamples(): number {
+    return this.#plan.maximumFrames * this.#plan.hop - this.#samples;
+  }
+
+  #roomFrames(): number {
+    return Math.floor(this.#roomSamples() / this.#plan.hop);
+  }
+
+  /** The samples of a chunk as they are handed out: where segments meet, faded and followed by the pause. */
+  #joined({ samples, firstFrame, endReason }: NativeChunk): Float32Array {
+    const { sampleRate, segments, pauseAfter } = this.#plan;
+    if (this.#segment > 0 && firstFrame === 0) fadeIn(samples, sampleRate);
+    const room = this.#roomSamples() - samples.length;
+    // Behind the last word that is spoken nothing is changed.
+    if (!endReason || this.#segment === segments - 1 || room <= 0) return samples;
+    fadeOut(samples, sampleRate);
+    return withSilence(samples, Math.min(pauseAfter(this.#segment), room));
   }
 
   /** Native counts are of the segment so far. */
