@@ -110,7 +110,7 @@ function* breaksOf(words: string): Generator<number, undefined> {
 const reach = 40;
 const following = new RegExp(`^[${opening}–—-]*((?:https?:|www\\.)|[\\p{L}\\p{N}]+)(.?)`, 'u');
 const preceding = /[\p{L}\p{N}]+(?:[.&’'-][\p{L}\p{N}]+)*$/u;
-/** `iPhone` and addresses begin a sentence without a capital. */
+/** What begins a sentence without a capital. */
 const smallBeginning = /^(?:[a-z]{1,2}\p{Lu}|https?:$|www\.$)/u;
 /** `1.`, `(b)`, `Q.`: the beginning of what follows. */
 const listMark = /^[(]?(?:\d{1,3}|[\p{L}]|[ivx]{1,4})[.)]$/u;
@@ -124,19 +124,23 @@ function endsSentence(
   const [, after, behind] = following.exec(words.slice(next, next + reach)) ?? [];
   // Nothing but marks for a while: `Wait! . . .`
   if (after === undefined) return false;
-  const small = /^\p{Ll}/u.test(after) && !smallBeginning.test(after);
+  // `(b) Then`, `iPhone`, an address.
+  const begun = (after.length === 1 && behind === ')') || smallBeginning.test(after);
+  const small = /^\p{Ll}/u.test(after) && !begun;
   if (small && cased) return false;
   const sign = words[mark]!;
   const ellipsis = sign === '…' || words[mark - 1] === '.';
   if (ellipsis) return !small && after !== 'I';
   const number = /^\d/.test(after);
-  if (!parted && !number && !small && !smallBeginning.test(after)) return false;
+  if (!parted && !number && !small && !begun) return false;
   if (sign !== '.') return true;
   if (end - from <= 6 && listMark.test(words.slice(from, end))) return false;
   // What closes a quotation closes the sentence, too.
   if (/["”’»]/.test(words.slice(mark + 1, end))) return true;
-  const word = preceding.exec(words.slice(Math.max(from, mark - reach), mark))?.[0];
-  if (word === undefined) return true;
+  const earlier = words.slice(Math.max(from, mark - reach), mark);
+  const word = preceding.exec(earlier)?.[0];
+  // The points of paths and addresses are their own.
+  if (word === undefined || /[\\/@][^ ]*$/.test(earlier)) return true;
   const begins = starters.has(after.toLowerCase()) && behind !== '.';
   return pointEnds(words.slice(from, mark - word.length), word, { after, begins, number, cased });
 }
