@@ -224,11 +224,11 @@ class Run {
 
   /** The samples of a chunk as they are handed out: where segments meet, faded and followed by the pause. */
   #joined({ samples, firstFrame, endReason }: NativeChunk): Float32Array {
-    const { sampleRate, segments, pauseAfter } = this.#plan;
+    const { sampleRate, hop, segments, pauseAfter } = this.#plan;
     if (this.#segment > 0 && firstFrame === 0) fadeIn(samples, sampleRate);
     const room = this.#roomSamples() - samples.length;
-    // Behind the last word that is spoken nothing is changed.
-    if (!endReason || this.#segment === segments - 1 || room <= 0) return samples;
+    // Where nothing more can follow, nothing is changed.
+    if (!endReason || this.#segment === segments - 1 || room < hop) return samples;
     fadeOut(samples, sampleRate);
     return withSilence(samples, Math.min(pauseAfter(this.#segment), room));
   }
