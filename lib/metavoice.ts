@@ -162,8 +162,8 @@ export class MetaVoice implements AsyncDisposable {
   }
 
   /**
-   * Speaks the text in chunks, as they are read. Text and options are judged now; nothing is computed before the first
-   * pull.
+   * Speaks the text in chunks, as they are read; a long one in segments with pauses between. Text and options are judged
+   * now; nothing is computed before the first pull.
    *
    * @throws TypeError, RangeError for options; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG, ERR_VOICE_REQUIRED,
    * ERR_UNSUPPORTED, ERR_DISPOSED.

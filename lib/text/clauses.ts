@@ -100,12 +100,16 @@ function placesOf(words: string): Place[] {
 const strong = new RegExp(`(?:[;:!?…—]|\\.\\.|(?:^| )[-–]|--)[${closing}]*$`);
 const comma = new RegExp(`(?:,[${closing}]*|[)\\]])$`);
 const nextWord = new RegExp(`^[${opening}]*(\\p{L}+)`, 'u');
+/** `(2)` and what it counts, `June 29, 2007`, `Foundation, Inc.`: a mark that parts nothing. */
+const counts = /\((?:\d{1,3}|\p{L}|[ivx]{2,4})\)$/iu;
+const afterName = /^(?:\d{4}|(?:Inc|Ltd|LLC|Jr|Sr|Esq|Ph\.D|M\.D)\b)/;
 /** Longer than any word that is asked for. */
 const reach = 24;
 
 function rankOf(words: string, end: number, next: number): ClauseRank {
   const before = words.slice(Math.max(0, end - reach), end);
   const after = words.slice(next, next + reach);
+  if (counts.test(before) || (before.endsWith(',') && afterName.test(after))) return 'clinging';
   if (strong.test(before)) return 'strong';
   if (comma.test(before) || /^[([]/.test(after)) return 'comma';
   if (conjunctions.has(nextWord.exec(after)?.[1]?.toLowerCase() ?? '')) return 'conjunction';

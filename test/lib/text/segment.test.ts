@@ -103,6 +103,28 @@ describe('a sentence that is too long is parted', () => {
     expect(texts('word '.repeat(100), window(5)).every((text) => expectedSeconds(text) <= 5)).toBe(true);
   });
 
+  test.each([
+    [
+      'the number of what it counts',
+      'he shows a notice and does it well now, and (2)',
+      'offers it to everybody who had asked him for it',
+    ],
+    [
+      'a day and its year',
+      'he had signed it with a pen of gold on June 29,',
+      '2007 or on some other day, as we all know by now',
+    ],
+    [
+      'a name and what belongs to it',
+      'he had asked the Free Software Foundation,',
+      'Inc. for a copy of it, as we all know by now',
+    ],
+  ])('not between %s', (_, one, two) => {
+    const found = halves(`${one} ${two}`);
+    expect(found.join(' ')).toBe(`${one} ${two}`);
+    expect(found).not.toContain(one);
+  });
+
   test('near its middle, though a better mark stands at its edge', () => {
     const found = halves(`Oh: ${filler}, ${filler}.`);
     expect(found[0]).toBe(`Oh: ${filler},`);
