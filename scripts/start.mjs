@@ -46,8 +46,8 @@ function report({ tts, speaker, speech, seconds, file, text }) {
     `  why               ${tts.reason}`,
     '',
     'This is the small model that ships with the package: ten million parameters that learned from the four voices',
-    'of flite, an old synthesizer. It speaks plain English in their manner, sounds no better than they do, and at times',
-    'swallows or blurs a word; of a recording it takes the nearest of these voices. It shows every stage of the pipeline.',
+    'of flite, an old synthesizer. It speaks plain English in their manner, less clearly than they do, and blurs many a word',
+    '(docs/voice.md); of a recording it takes the nearest of these voices. It shows every stage of the pipeline.',
     'MetaVoice-1B, which clones voices, is loaded by the same code: `npx metavoice download`, then',
     "MetaVoice.load({ model: 'metavoiceio/metavoice-1B-v0.1' }), or `model:` with a folder of its files.",
   ];

@@ -1,7 +1,7 @@
 /** The bundled networks in the engine against what they computed where they were trained (tools/voice, `golden`). */
 
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { Stages } from '../../dist/stages.js';
 import { expectClose, readTensors } from './fixtures.js';
 
@@ -13,6 +13,23 @@ const [books, frames] = tensors.codes!.shape as [number, number];
 const codes = Array.from({ length: books }, (_, k) =>
   Uint16Array.from(golden('codes').subarray(k * frames, (k + 1) * frames)),
 );
+
+/** Of logits: the widths in which the matrices are multiplied have 11 and 8 bits. */
+const tolerances = { float16: 0.02, bfloat16: 0.15 };
+
+const secondStageOf = (opened: Stages) =>
+  opened.secondStageLogits(text, [codes[0]!, codes[1]!], golden('speaker'));
+
+/** Of [heads, frames, outputs], the frames that the golden data has. */
+function lastColumns(logits: Float32Array): Float32Array {
+  const [heads, columns, outputs] = tensors['second.logits']!.shape as [number, number, number];
+  const last = new Float32Array(heads * columns * outputs);
+  for (let head = 0; head < heads; head++) {
+    const end = (head + 1) * frames * outputs;
+    last.set(logits.subarray(end - columns * outputs, end), head * columns * outputs);
+  }
+  return last;
+}
 
 let stages: Stages;
 beforeAll(async () => {
@@ -35,14 +52,7 @@ it('gives the logits of the first stage', async () => {
 });
 
 it('gives the logits of the second stage', async () => {
-  const logits = await stages.secondStageLogits(text, [codes[0]!, codes[1]!], golden('speaker'));
-  const [heads, columns, outputs] = tensors['second.logits']!.shape as [number, number, number];
-  const last = new Float32Array(heads * columns * outputs);
-  for (let head = 0; head < heads; head++) {
-    const end = (head + 1) * frames * outputs;
-    last.set(logits.subarray(end - columns * outputs, end), head * columns * outputs);
-  }
-  expectClose(last, golden('second.logits'), 5e-4);
+  expectClose(lastColumns(await secondStageOf(stages)), golden('second.logits'), 5e-4);
 });
 
 test.each([
@@ -56,4 +66,24 @@ test.each([
 it('embeds a recording', async () => {
   const embedding = await stages.embedSpeaker(golden('recording'), 16_000);
   expectClose(embedding, golden('partial'), 2e-5);
+});
+
+describe.each(['float16', 'bfloat16'] as const)('in %s', (dtype) => {
+  let narrow: Stages;
+  beforeAll(async () => {
+    narrow = await Stages.open(folder, { device: 'cpu', dtype });
+  });
+  afterAll(() => narrow.dispose());
+
+  it('gives the logits of the first stage', async () => {
+    const ids = Int32Array.from(golden('ids'));
+    const logits = await narrow.firstStageLogits(ids, golden('speaker'));
+    const [positions, vocabulary] = tensors['first.logits']!.shape as [number, number];
+    const last = logits.subarray((ids.length - positions) * vocabulary, ids.length * vocabulary);
+    expectClose(last, golden('first.logits'), tolerances[dtype]);
+  });
+
+  it('gives the logits of the second stage', async () => {
+    expectClose(lastColumns(await secondStageOf(narrow)), golden('second.logits'), tolerances[dtype]);
+  });
 });

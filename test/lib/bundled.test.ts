@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it, test, vi } from 'vitest';
 import { bundledModel } from '../../dist/bundled.js';
 import { type Manifest, readManifest } from '../../dist/checkpoint/manifest.js';
 import { readSafetensors } from '../../dist/checkpoint/safetensors.js';
-import { MetaVoice, type Speech, synthesize } from '../../dist/index.js';
+import { MetaVoice, plan, type Speech, synthesize } from '../../dist/index.js';
 import { Stages } from '../../dist/stages.js';
 import { barePackage } from './bare-package.js';
 import { fixture, peak } from './fixtures.js';
@@ -112,6 +112,17 @@ describe('the model', () => {
     expect(named.model).toBe(bundledModel());
     await using stages = await Stages.open(bundledModel());
     expect(stages.manifest).toEqual(manifest);
+  });
+
+  it('is planned by its name as by its folder, in less memory than it may take', () => {
+    const { model, ...named } = plan({ model: 'bundled', device: 'cpu' });
+    expect(model).toBe('bundled');
+    const { parts, fits, total } = plan({ model: bundledModel(), device: 'cpu' });
+    expect(named).toMatchObject({ parts, fits: true });
+    expect(fits).toBe(true);
+    expect(total).toBeLessThan(400e6);
+    // A codec that is counted from its file: 4 bytes a number, and its header.
+    expect(parts.codec).toBeGreaterThanOrEqual(4 * Math.floor(manifest.codec!.bytes / 4));
   });
 
   it('speaks in one call without options, as its first speaker', async () => {

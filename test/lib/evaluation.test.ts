@@ -14,7 +14,10 @@ describe('words', () => {
     ["It's a well-known, OLD story.", ["it's", 'a', 'well', 'known', 'old', 'story']],
     ["'Tis the dogs' bone", ['tis', 'the', 'dogs', 'bone']],
     ['the captain’s – or whose?', ['the', "captain's", 'or', 'whose']],
-    ['Café no. 9', ['café', 'no', '9']],
+    ['Café no. 9', ['café', 'no', 'nine']],
+    ['0, 13 and 20.', ['zero', 'thirteen', 'and', 'twenty']],
+    ['42 of 300, 999', ['forty', 'two', 'of', 'three', 'hundred', 'nine', 'hundred', 'ninety', 'nine']],
+    ['1,000 or 3.5 or 2nd or 007', ['1', '000', 'or', '3', '5', 'or', '2nd', 'or', '007']],
     ['  … ', []],
   ])('of %j', (text, expected) => {
     expect(words(text)).toEqual(expected);

@@ -46,7 +46,9 @@ def main() -> None:
         if child == 0:
             answer(loaded[rate], pcm)
             os._exit(0)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        if status != 0:  # or whoever asked would wait for ever
+            sys.exit(f"expected what was heard, but the decoder's process ended with wait status {status}")
 
 
 main()

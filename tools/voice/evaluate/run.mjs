@@ -43,18 +43,27 @@ async function evaluate(options) {
     throw new Complaint('expected flite for --flite but it is not installed (`apt install flite`)');
   tellOfBusyMachine();
   const sentences = await readSentences(options.limit);
-  const recognizer = await openRecognizer(await findPackages('recognizer'));
-  const tts = await MetaVoice.load({ model: options.model, dtype: options.dtype });
-  const stages = await Stages.open(tts.model, { device: deviceOf(tts), dtype: tts.dtype });
+  if (!options.flite)
+    say('flite’s lengths and words are those recorded with the sentences; --flite measures them now');
+  const python = await findPackages('recognizer');
+  // What is open keeps the process alive: also after a model that does not load.
+  /** @type {(() => Promise<void>)[]} */
+  const closers = [];
   try {
+    const tts = await MetaVoice.load({ model: options.model, dtype: options.dtype });
+    closers.push(() => tts.dispose());
     requireSpeakers(tts, sentences);
+    const stages = await Stages.open(tts.model, { device: deviceOf(tts), dtype: tts.dtype });
+    closers.push(() => stages.dispose());
+    const recognizer = await openRecognizer(python);
+    closers.push(recognizer.close);
     const tools = { tts, stages, recognizer };
     const measured = options.flite ? await readByFlite(sentences, recognizer) : sentences;
     const result = await measure(tools, measured, options);
     if (options.writeDocs) await drawSpectrograms(tts, measured, options.seed);
     return result;
   } finally {
-    await Promise.all([recognizer.close(), stages.dispose(), tts.dispose()]);
+    await Promise.all(closers.map((close) => close()));
   }
 }
 

@@ -1,8 +1,22 @@
 /** Word error rate: how many words a recogniser heard otherwise than they were written. */
 
+const ones =
+  'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split(
+    ' ',
+  );
+const tens = '_ _ twenty thirty forty fifty sixty seventy eighty ninety'.split(' ');
+
+/** Its words, as the recogniser's dictionary has them. @param {number} number Whole, 0 to 999. @returns {(string | undefined)[]} */
+function spellOut(number) {
+  if (number < 20) return [ones[number]];
+  if (number < 100) return [tens[Math.floor(number / 10)], ...(number % 10 ? [ones[number % 10]] : [])];
+  return [ones[Math.floor(number / 100)], 'hundred', ...(number % 100 ? spellOut(number % 100) : [])];
+}
+
 /**
  * The words of a text, the same way for what was written and what was heard: lower case, a hyphen parts two words, no
- * punctuation but apostrophes inside words.
+ * punctuation but apostrophes inside words, whole numbers below a thousand in words. Other figures (1,000, 3.5, 2nd, 007) stay
+ * as they are: how they are read is not in their digits.
  *
  * @param {string} text
  * @returns {string[]}
@@ -12,7 +26,11 @@ export function words(text) {
     .toLowerCase()
     .replaceAll('’', "'")
     .replaceAll(/[-‐-―]/g, ' ');
-  return plain.match(/[\p{L}\p{N}]+(?:'[\p{L}\p{N}]+)*/gu) ?? [];
+  const spelled = plain.replaceAll(
+    /(?<![\p{L}\p{N}][.,:'/]?)(?:0|[1-9]\d{0,2})(?![.,:'/]?[\p{L}\p{N}])/gu,
+    (digits) => spellOut(Number(digits)).join(' '),
+  );
+  return spelled.match(/[\p{L}\p{N}]+(?:'[\p{L}\p{N}]+)*/gu) ?? [];
 }
 
 /**

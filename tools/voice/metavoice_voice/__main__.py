@@ -17,7 +17,8 @@ from .speaker_encoder import SpeakerEncoder
 PROJECT = Path(__file__).resolve().parents[3]
 BUNDLED = PROJECT / "voices" / "bundled"
 HOP = 640  # samples of a frame: 25 frames/s
-STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 4500, "decoder-refined": 1500, "first-stage": 2400, "second-stage": 1500}
+STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 2650, "second-stage": 850}
+NEEDED = {"flite": "flite", corpus.WORDNET: "wordnet-base", corpus.FORTUNES: "fortunes", corpus.DICTIONARY: "wamerican"}
 
 
 class Place:
@@ -44,6 +45,9 @@ class Place:
 
 
 def data(place):
+    missing = [package for thing, package in NEEDED.items() if not (shutil.which(thing) or Path(thing).exists())]
+    if missing:
+        raise SystemExit(f"expected the Debian packages {' '.join(NEEDED.values())} but miss {' '.join(missing)}: apt-get install them")
     for name, items in corpus.write(place.data, place.count, place.seed).items():
         synthesise.write(items, place.data, name, progress(f"speaking {name}"))
 
@@ -134,7 +138,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     place = Place(arguments)
-    for name in COMMANDS if arguments.command == "all" else [arguments.command]:
+    ordinary = [name for name in COMMANDS if name != "refine"]
+    for name in ordinary if arguments.command == "all" else [arguments.command]:
         COMMANDS[name][0](place)
 
 

@@ -59,7 +59,10 @@ class Speech:
 
     @staticmethod
     def open(folder, name):
-        entries = json.loads((folder / f"{name}.index.json").read_text())
+        index = folder / f"{name}.index.json"
+        if not index.exists():
+            raise SystemExit(f"{index} is not there: run the step that makes it first (data)")
+        entries = json.loads(index.read_text())
         return Speech(entries, np.memmap(folder / f"{name}.pcm", dtype="<i2", mode="r"))
 
     def samples(self, entry):

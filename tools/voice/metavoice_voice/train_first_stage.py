@@ -18,6 +18,7 @@ SIZES = Sizes(
 BUDGET = 5000  # tokens of a batch
 DROPPED = 0.1  # voices left out, so that guidance has something to compare with
 SPREAD = 2.5  # tokens of text, of what a watched head may look at beside its place
+CORRUPTED = 0.15  # of the codes it looks back at are wrong, as its own will be: the text is what can be trusted
 NOWHERE = -100
 
 
@@ -38,6 +39,13 @@ def collate(sentences, chosen, random):
     speakers = torch.stack([sentences.speaker(index, random, DROPPED) for index in chosen])
     texts = torch.tensor([len(text) for text, _ in rows])
     return ids, wanted, places, phones, texts, speakers
+
+
+def corrupted(ids):
+    """Some codes replaced by any of their codebook."""
+    audio, second = ids < END_OF_AUDIO, ids >= CODES
+    wrong = torch.randint_like(ids, CODES) + CODES * second
+    return torch.where(audio & (torch.rand(ids.shape) < CORRUPTED), wrong, ids)
 
 
 def straying(watched, places, texts):
@@ -96,7 +104,7 @@ def train(data, folder, hop, steps, seed):
             set_rate(optimizer, linear_rate(run.part_done(), step))
             optimizer.zero_grad()
         ids, wanted, places, phones, texts, speakers = collate(sentences, passes.batch(step), run.random())
-        hidden, watched, asked = net(ids, speakers)
+        hidden, watched, asked = net(corrupted(ids), speakers)
         spoken = wanted != NOWHERE
         logits = net.logits(hidden[spoken])
         loss = functional.cross_entropy(logits, wanted[spoken])
