@@ -42,6 +42,7 @@ export let speakResolved: (
   text: string,
   options: ResolvedSpeakOptions,
   site: CallSite,
+  called: number,
 ) => SpeechStream;
 
 /**
@@ -158,7 +159,8 @@ export class MetaVoice implements AsyncDisposable {
    * ERR_OUT_OF_MEMORY, ERR_QUEUE_FULL; the signal's own reason.
    */
   async synthesize(text: string, options?: SpeakOptions): Promise<Speech> {
-    return this.#plan(text, resolveSpeakOptions(options), callSite(this.synthesize)).collect();
+    const called = performance.now();
+    return this.#plan(text, resolveSpeakOptions(options), callSite(this.synthesize), called).collect();
   }
 
   /**
@@ -169,12 +171,13 @@ export class MetaVoice implements AsyncDisposable {
    * ERR_UNSUPPORTED, ERR_DISPOSED.
    */
   stream(text: string, options?: SpeakOptions): SpeechStream {
-    return this.#plan(text, resolveSpeakOptions(options), callSite(this.stream));
+    const called = performance.now();
+    return this.#plan(text, resolveSpeakOptions(options), callSite(this.stream), called);
   }
 
   static {
     create = (model, options) => new MetaVoice(model, options);
-    speakResolved = (tts, text, options, site) => tts.#plan(text, options, site);
+    speakResolved = (tts, text, options, site, called) => tts.#plan(text, options, site, called);
   }
 
   /** Stops what is being spoken and frees the memory. Idempotent; later use, and streams in flight, get ERR_DISPOSED. */
@@ -210,7 +213,8 @@ export class MetaVoice implements AsyncDisposable {
     );
   }
 
-  #plan(text: string, options: ResolvedSpeakOptions, site: CallSite): SpeechStream {
+  /** @param called when the user called, by `performance.now()` */
+  #plan(text: string, options: ResolvedSpeakOptions, site: CallSite, called: number): SpeechStream {
     requireText(text);
     this.#requireOpen();
     const { sampleRate, frameRate } = this.#codec;
@@ -231,7 +235,9 @@ export class MetaVoice implements AsyncDisposable {
       seed: options.seed,
       sampleRate,
       hop: Math.round(sampleRate / frameRate),
+      judged: performance.now() - called,
       segments: segments.length,
+      spanOf: (segment) => segments[segment]!,
       pauseAfter: (segment) => pauseSamples(segments[segment]!.pause, options.pauseSeconds, sampleRate),
       maximumFrames: maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6)),
       signal: options.signal,

@@ -22,9 +22,14 @@ export interface AudioChunk {
   index: number;
   /** Which segment of the text is spoken. */
   segment: number;
+  /** Where that segment lies in the text as it was given, in UTF-16 units. The places of all segments cover it exactly once. */
+  textOffset: number;
+  textLength: number;
   /** Where the chunk begins in the speech, and how long it is. */
   startSeconds: number;
   durationSeconds: number;
+  /** When it arrived in JavaScript, on the clock of `timings.firstAudio`: milliseconds since the request began. */
+  readyMilliseconds: number;
   /** The first frame of codes, counted from the start of the speech; pauses have none. */
   firstFrame: number;
   codes: Codes;
@@ -54,7 +59,7 @@ export interface Tally {
   decoder: number;
   steps: number;
   health: SpeechHealth;
-  /** Milliseconds from the first pull to the first chunk and to the end; null before. */
+  /** Milliseconds from the request to the first sound and to the end; null before. */
   firstAudio: number | null;
   total: number | null;
 }
@@ -65,8 +70,12 @@ export interface SpeechPlan {
   readonly sampleRate: number;
   /** Samples per frame. */
   readonly hop: number;
+  /** Milliseconds that judging the request took. */
+  readonly judged: number;
   /** Segments of the text. */
   readonly segments: number;
+  /** The place of a segment in the text. */
+  spanOf(segment: number): { readonly offset: number; readonly length: number };
   /** Samples of silence between a segment and the next one. */
   pauseAfter(segment: number): number;
   /** The most frames of the whole request, pauses counted; Infinity where only the windows limit it. */
@@ -104,8 +113,9 @@ export async function* chunks(
   tally: Tally,
   halt: AbortController,
 ): AsyncGenerator<AudioChunk, void, undefined> {
-  const started = performance.now();
-  const run = new Run(plan, tally);
+  // What lies between the call and the first pull is the reader's: nothing is computed then.
+  const began = performance.now() - plan.judged;
+  const run = new Run(plan, tally, () => performance.now() - began);
   const { signal } = plan;
   const onAbort = () => halt.abort(signal?.reason);
   const onHalt = () => run.cancel();
@@ -118,8 +128,8 @@ export async function* chunks(
     for (let segment = 0; segment < plan.segments && !run.finished; segment++) {
       run.begin(segment, speaker, halt.signal);
       for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
-        tally.firstAudio ??= performance.now() - started;
-        if (chunk.last) tally.total = performance.now() - started;
+        if (tally.firstAudio === null && isAudible(chunk.samples)) tally.firstAudio = chunk.readyMilliseconds;
+        if (chunk.last) tally.total = chunk.readyMilliseconds;
         yield chunk;
       }
     }
@@ -134,10 +144,16 @@ export async function* chunks(
   }
 }
 
+/** 60 dB below full scale: speech played as loud as a person talks is then softer than a quiet room. */
+const audible = 0.001;
+
+const isAudible = (samples: Float32Array): boolean => samples.some((value) => Math.abs(value) >= audible);
+
 /** The state of one request: which segment speaks, and how far the speech is. */
 class Run {
   readonly #plan: SpeechPlan;
   readonly #tally: Tally;
+  readonly #clock: () => number;
   #utterance: NativeUtterance | null = null;
   #segment = 0;
   #index = 0;
@@ -148,9 +164,11 @@ class Run {
   #health: SpeechHealth = { redoneSteps: 0, redoneWindows: 0 };
   finished = false;
 
-  constructor(plan: SpeechPlan, tally: Tally) {
+  /** @param clock milliseconds since the request began */
+  constructor(plan: SpeechPlan, tally: Tally, clock: () => number) {
     this.#plan = plan;
     this.#tally = tally;
+    this.#clock = clock;
   }
 
   begin(segment: number, speaker: Float32Array, halted: AbortSignal): void {
@@ -172,8 +190,9 @@ class Run {
     this.#plan.requireOpen();
     const utterance = this.#utterance!;
     const native = await asking(this.#plan.site, () => utterance.next());
+    const ready = this.#clock();
     halted.throwIfAborted();
-    if (native) return this.#accept(native);
+    if (native) return this.#accept(native, ready);
     this.#plan.requireOpen();
     throw new MetaVoiceError('ERR_INTERNAL', 'expected a last chunk but the utterance ended without one');
   }
@@ -182,8 +201,9 @@ class Run {
     this.#utterance?.cancel();
   }
 
-  #accept(native: NativeChunk): AudioChunk {
-    const { sampleRate, segments, onProgress } = this.#plan;
+  #accept(native: NativeChunk, readyMilliseconds: number): AudioChunk {
+    const { sampleRate, segments, onProgress, spanOf } = this.#plan;
+    const { offset: textOffset, length: textLength } = spanOf(this.#segment);
     const firstFrame = this.#frames;
     const startSeconds = this.#samples / sampleRate;
     this.#frames += native.frames;
@@ -204,8 +224,11 @@ class Run {
       sampleRate,
       index: this.#index++,
       segment: this.#segment,
+      textOffset,
+      textLength,
       startSeconds,
       durationSeconds: samples.length / sampleRate,
+      readyMilliseconds,
       firstFrame,
       codes: splitCodes(native.codes, native.frames),
       last: this.finished,

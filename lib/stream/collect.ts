@@ -16,7 +16,11 @@ export interface SpeechTimings {
   firstStage: number;
   secondStage: number;
   decoder: number;
-  /** From the request to its first chunk, and to its end. */
+  /**
+   * To the first sound in JavaScript, and to the end: what the call of `stream()` or `synthesize()` took, and the time since
+   * the first pull. The time between the two does not count, as nothing is computed then. A chunk sounds that has a sample
+   * of at least 0.001 (−60 dB of full scale); without any, `firstAudio` is `total`.
+   */
   firstAudio: number;
   total: number;
   /** Steps of the first stage, two per frame. */
