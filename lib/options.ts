@@ -194,6 +194,12 @@ export interface SpeakOptions {
    */
   pauseSeconds?: { sentence?: number; clause?: number; paragraph?: number };
   /**
+   * How the segments of a long text follow each other: `'independent'` speaks each for itself, the next ones ahead of
+   * their turn. `'continue'` (each goes on from the sound of the one before) is not in this version.
+   * @default 'independent'
+   */
+  continuity?: 'independent' | 'continue';
+  /**
    * Speech is cut at this length, pauses counted, with `endReason: 'limit'`. In seconds, greater than 0.
    * @default `maxSeconds` of the model
    */
@@ -220,7 +226,7 @@ export const defaults = {
     maxQueue: 128,
     deterministic: false,
   },
-  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream' },
+  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream', continuity: 'independent' },
   sampling: { temperature: 1, topP: 0.95, constrain: true },
   guidance: { speaker: 3, prompt: 1 },
   chunkSeconds: { first: 0.25, largest: 2 },

@@ -2,14 +2,12 @@
 
 import { setImmediate as rest } from 'node:timers/promises';
 import type { Manifest, TokenizerData, TransformerManifest } from './checkpoint/manifest.js';
+import type { PlannedSegment, PlannedText } from './stream/plan.js';
 import { normalizeText, requireSpeakable } from './text/normalize.js';
 import { type Segment, type SegmentLimits, segmentText } from './text/segment.js';
 import { Tokenizer } from './text/tokenizer.js';
 
-export interface SpokenSegment extends Segment {
-  /** The ids that both stages read; made when they are asked for, as a long text waits long for its turn. */
-  encode(): { firstStageIds: Int32Array; secondStageIds: Int32Array };
-}
+export type SpokenSegment = Segment & Pick<PlannedSegment, 'encode'>;
 
 export interface TextLimits {
   /** Frames that the second stage's window holds beside the text: the longest chunk and its look-ahead. */
@@ -49,6 +47,25 @@ export function planText(
       secondStageIds: second.tokenizer.encode(segment.text),
     }),
   }));
+}
+
+/** A text that is there from the beginning. */
+export function wholeText(segments: readonly SpokenSegment[]): PlannedText {
+  let next = 0;
+  const { offset, length } = segments.at(-1)!;
+  return {
+    async next() {
+      const segment = segments[next];
+      if (!segment) return null;
+      const before = segments[next - 1]?.pause ?? 'none';
+      return { ...segment, before, last: ++next === segments.length };
+    },
+    segments: segments.length,
+    length: offset + length,
+    cancel() {
+      next = segments.length;
+    },
+  };
 }
 
 /**

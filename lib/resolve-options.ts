@@ -61,6 +61,7 @@ export interface ResolvedSpeakOptions {
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
+  readonly continuity: 'independent';
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -92,6 +93,7 @@ export const speakKeys = [
   'quality',
   'chunkSeconds',
   'pauseSeconds',
+  'continuity',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -161,6 +163,7 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     quality: quality as 'stream' | 'whole',
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
     pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
+    continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -214,6 +217,15 @@ function resolveEnhance(value: unknown): false {
   throw new MetaVoiceError(
     'ERR_UNSUPPORTED',
     "expected enhance 'auto' or false but true was asked for: the enhancer is not in this version",
+  );
+}
+
+function resolveContinuity(value: unknown): 'independent' {
+  requireOneOf(value, ['independent', 'continue'], 'continuity');
+  if (value !== 'continue') return 'independent';
+  throw new MetaVoiceError(
+    'ERR_UNSUPPORTED',
+    "expected continuity 'independent' but 'continue' was asked for: going on from the segment before is not in this version",
   );
 }
 

@@ -106,6 +106,7 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     quality,
     chunkSeconds: undefined,
     pauseSeconds: undefined,
+    continuity: undefined,
     maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
     signal: terminal.signal,
     onProgress: showProgress(terminal),

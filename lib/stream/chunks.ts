@@ -1,17 +1,9 @@
 /** The one generator: everything that hands out speech, whole or in pieces, is a view over it. */
 
-import { asking, type CallSite, fromEngine } from '../call-site.js';
-import { MetaVoiceError } from '../errors.js';
-import type { NativeChunk, NativeUtterance } from '../native/contract.js';
-import type { OnProgress } from '../options.js';
-import { fadeIn, fadeOut, withSilence } from './joins.js';
-
-/** Codes of the codec. */
-export interface Codes {
-  /** One array of `frames` codes per codebook. */
-  codebooks: Uint16Array[];
-  frames: number;
-}
+import { asking } from '../call-site.js';
+import type { Codes } from './codes.js';
+import type { SpeechPlan } from './plan.js';
+import { Run } from './run.js';
 
 export interface AudioChunk {
   /** Mono, nominally within [-1, 1]. The last chunk of a segment ends with the pause before the next one. */
@@ -64,34 +56,6 @@ export interface Tally {
   total: number | null;
 }
 
-/** A request that was judged and waits to be pulled. */
-export interface SpeechPlan {
-  readonly seed: number;
-  readonly sampleRate: number;
-  /** Samples per frame. */
-  readonly hop: number;
-  /** Milliseconds that judging the request took. */
-  readonly judged: number;
-  /** Segments of the text. */
-  readonly segments: number;
-  /** The place of a segment in the text. */
-  spanOf(segment: number): { readonly offset: number; readonly length: number };
-  /** Samples of silence between a segment and the next one. */
-  pauseAfter(segment: number): number;
-  /** The most frames of the whole request, pauses counted; Infinity where only the windows limit it. */
-  readonly maximumFrames: number;
-  readonly signal: AbortSignal | null;
-  readonly onProgress: OnProgress | null;
-  readonly site: CallSite;
-  /** Called with the first chunk that something was done again for. */
-  onRedone(): void;
-  /** Throws ERR_DISPOSED once the model is. */
-  requireOpen(): void;
-  /** The embedding of the voice; computed now if it is a recording. */
-  speaker(signal: AbortSignal): Promise<Float32Array>;
-  start(segment: number, speaker: Float32Array, maximumFrames: number): NativeUtterance;
-}
-
 export const emptyTally = (): Tally => ({
   prefill: 0,
   firstStage: 0,
@@ -119,19 +83,21 @@ export async function* chunks(
   const { signal } = plan;
   const onAbort = () => halt.abort(signal?.reason);
   const onHalt = () => run.cancel();
+  const forget = plan.onDispose(onHalt);
   try {
     signal?.throwIfAborted();
     plan.requireOpen();
+    halt.signal.throwIfAborted();
     signal?.addEventListener('abort', onAbort, { once: true });
     halt.signal.addEventListener('abort', onHalt, { once: true });
-    const speaker = await asking(plan.site, () => plan.speaker(halt.signal));
-    for (let segment = 0; segment < plan.segments && !run.finished; segment++) {
-      run.begin(segment, speaker, halt.signal);
-      for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
-        if (tally.firstAudio === null && isAudible(chunk.samples)) tally.firstAudio = chunk.readyMilliseconds;
-        if (chunk.last) tally.total = chunk.readyMilliseconds;
-        yield chunk;
-      }
+    run.read();
+    run.begin(await asking(plan.site, () => plan.speaker(halt.signal)));
+    halt.signal.throwIfAborted();
+    for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
+      if (tally.firstAudio === null && isAudible(chunk.samples)) tally.firstAudio = chunk.readyMilliseconds;
+      if (chunk.last) tally.total = chunk.readyMilliseconds;
+      run.widen();
+      yield chunk;
     }
   } catch (error) {
     // Leaving early is no failure; the user's abort is, and keeps its own reason.
@@ -140,6 +106,7 @@ export async function* chunks(
   } finally {
     signal?.removeEventListener('abort', onAbort);
     halt.signal.removeEventListener('abort', onHalt);
+    forget();
     run.cancel();
   }
 }
@@ -148,138 +115,3 @@ export async function* chunks(
 const audible = 0.001;
 
 const isAudible = (samples: Float32Array): boolean => samples.some((value) => Math.abs(value) >= audible);
-
-/** The state of one request: which segment speaks, and how far the speech is. */
-class Run {
-  readonly #plan: SpeechPlan;
-  readonly #tally: Tally;
-  readonly #clock: () => number;
-  #utterance: NativeUtterance | null = null;
-  #segment = 0;
-  #index = 0;
-  #frames = 0;
-  #samples = 0;
-  #cut = false;
-  #segmentDone = false;
-  #health: SpeechHealth = { redoneSteps: 0, redoneWindows: 0 };
-  finished = false;
-
-  /** @param clock milliseconds since the request began */
-  constructor(plan: SpeechPlan, tally: Tally, clock: () => number) {
-    this.#plan = plan;
-    this.#tally = tally;
-    this.#clock = clock;
-  }
-
-  begin(segment: number, speaker: Float32Array, halted: AbortSignal): void {
-    halted.throwIfAborted();
-    this.#plan.requireOpen();
-    this.#segment = segment;
-    this.#segmentDone = false;
-    this.#health = { redoneSteps: 0, redoneWindows: 0 };
-    try {
-      this.#utterance = this.#plan.start(segment, speaker, this.#roomFrames());
-    } catch (error) {
-      throw fromEngine(error, this.#plan.site);
-    }
-  }
-
-  /** The next chunk of the segment, or null when the segment has ended. */
-  async next(halted: AbortSignal): Promise<AudioChunk | null> {
-    if (this.#segmentDone) return null;
-    this.#plan.requireOpen();
-    const utterance = this.#utterance!;
-    const native = await asking(this.#plan.site, () => utterance.next());
-    const ready = this.#clock();
-    halted.throwIfAborted();
-    if (native) return this.#accept(native, ready);
-    this.#plan.requireOpen();
-    throw new MetaVoiceError('ERR_INTERNAL', 'expected a last chunk but the utterance ended without one');
-  }
-
-  cancel(): void {
-    this.#utterance?.cancel();
-  }
-
-  #accept(native: NativeChunk, readyMilliseconds: number): AudioChunk {
-    const { sampleRate, segments, onProgress, spanOf } = this.#plan;
-    const { offset: textOffset, length: textLength } = spanOf(this.#segment);
-    const firstFrame = this.#frames;
-    const startSeconds = this.#samples / sampleRate;
-    this.#frames += native.frames;
-    this.#countHealth(native.health);
-    if (native.endReason) this.#endSegment(native);
-    const samples = this.#joined(native);
-    this.#samples += samples.length;
-    this.finished = this.#segmentDone && (this.#segment === segments - 1 || this.#roomFrames() < 1);
-    if (this.finished && this.#segment < segments - 1) this.#cut = true;
-    onProgress?.({
-      phase: 'speak',
-      seconds: this.#samples / sampleRate,
-      segment: this.#segment,
-      segments,
-    });
-    return {
-      samples,
-      sampleRate,
-      index: this.#index++,
-      segment: this.#segment,
-      textOffset,
-      textLength,
-      startSeconds,
-      durationSeconds: samples.length / sampleRate,
-      readyMilliseconds,
-      firstFrame,
-      codes: splitCodes(native.codes, native.frames),
-      last: this.finished,
-      endReason: this.finished ? (this.#cut ? 'limit' : 'end') : null,
-    };
-  }
-
-  /** What `maxSeconds` leaves, in samples and in whole frames. */
-  #roomSamples(): number {
-    return this.#plan.maximumFrames * this.#plan.hop - this.#samples;
-  }
-
-  #roomFrames(): number {
-    return Math.floor(this.#roomSamples() / this.#plan.hop);
-  }
-
-  /** The samples of a chunk as they are handed out: where segments meet, faded and followed by the pause. */
-  #joined({ samples, firstFrame, endReason }: NativeChunk): Float32Array {
-    const { sampleRate, hop, segments, pauseAfter } = this.#plan;
-    if (this.#segment > 0 && firstFrame === 0) fadeIn(samples, sampleRate);
-    const room = this.#roomSamples() - samples.length;
-    // Where nothing more can follow, nothing is changed.
-    if (!endReason || this.#segment === segments - 1 || room < hop) return samples;
-    fadeOut(samples, sampleRate);
-    return withSilence(samples, Math.min(pauseAfter(this.#segment), room));
-  }
-
-  /** Native counts are of the segment so far. */
-  #countHealth(now: SpeechHealth): void {
-    const { health } = this.#tally;
-    const before = health.redoneSteps + health.redoneWindows;
-    health.redoneSteps += now.redoneSteps - this.#health.redoneSteps;
-    health.redoneWindows += now.redoneWindows - this.#health.redoneWindows;
-    this.#health = now;
-    if (before === 0 && health.redoneSteps + health.redoneWindows > 0) this.#plan.onRedone();
-  }
-
-  #endSegment({ endReason, timings }: NativeChunk): void {
-    this.#segmentDone = true;
-    this.#cut ||= endReason === 'limit';
-    this.#tally.prefill += timings.prefill;
-    this.#tally.firstStage += timings.firstStage;
-    this.#tally.secondStage += timings.secondStage;
-    this.#tally.decoder += timings.decoder;
-    this.#tally.steps += timings.steps;
-  }
-}
-
-/** [codebooks, frames] → one array per codebook. */
-export function splitCodes(codes: Uint16Array, frames: number): Codes {
-  const count = frames > 0 ? codes.length / frames : 0;
-  const codebooks = Array.from({ length: count }, (_, k) => codes.slice(k * frames, (k + 1) * frames));
-  return { codebooks, frames };
-}

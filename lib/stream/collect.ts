@@ -5,7 +5,8 @@ import { encodeWav, wavHeader } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
-import type { AudioChunk, Codes, SpeechHealth, Tally } from './chunks.js';
+import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
+import { type Codes, joinCodes } from './codes.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -141,16 +142,4 @@ function joinSamples(pieces: Float32Array[]): Float32Array {
     at += piece.length;
   }
   return joined;
-}
-
-function joinCodes(pieces: Codes[]): Codes {
-  const frames = pieces.reduce((count, piece) => count + piece.frames, 0);
-  const count = Math.max(0, ...pieces.map((piece) => piece.codebooks.length));
-  const codebooks = Array.from({ length: count }, () => new Uint16Array(frames));
-  let at = 0;
-  for (const piece of pieces) {
-    for (const [k, codes] of piece.codebooks.entries()) codebooks[k]!.set(codes, at);
-    at += piece.frames;
-  }
-  return { codebooks, frames };
 }

@@ -1,5 +1,6 @@
-/** Where two segments meet: the first fades out, a pause, the second fades in. */
+/** Where two segments meet (the first fades out, a pause, the second fades in), and where a speech is cut. */
 
+import type { NativeChunk } from '../native/contract.js';
 import type { ResolvedPauses } from '../options.js';
 
 /** A segment may end and begin away from zero, and a step is heard as a click. Too short to be heard itself. */
@@ -37,3 +38,18 @@ export const pauseSamples = (
   seconds: ResolvedPauses,
   sampleRate: number,
 ): number => (kind === 'none' ? 0 : Math.round(seconds[kind] * sampleRate));
+
+/**
+ * No more of a chunk than there is room for. One that fills it ends the segment, unless it ends by itself: segments are
+ * begun before it is known what those before leave, so the engine speaks on past the limit.
+ *
+ * @param room whole frames
+ */
+export function cutChunk(chunk: NativeChunk, room: number, hop: number): NativeChunk {
+  const { frames, samples, codes } = chunk;
+  if (frames < room || (frames === room && chunk.endReason)) return chunk;
+  const codebooks = codes.length / frames;
+  const kept = new Uint16Array(codebooks * room);
+  for (let k = 0; k < codebooks; k++) kept.set(codes.subarray(k * frames, k * frames + room), k * room);
+  return { ...chunk, samples: samples.slice(0, room * hop), codes: kept, frames: room, endReason: 'limit' };
+}

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { encodeWav } from '../../dist/audio/wav.js';
 import { MetaVoice } from '../../dist/metavoice.js';
-import { chunks, emptyTally, type SpeechPlan } from '../../dist/stream/chunks.js';
+import { wholeText } from '../../dist/plan-text.js';
+import { chunks, emptyTally } from '../../dist/stream/chunks.js';
+import type { SpeechPlan } from '../../dist/stream/plan.js';
 import { Voice } from '../../dist/voice/voice.js';
 import { barePackage } from './bare-package.js';
 import { fakeFolder, fakeManifest, fakeMetaVoice } from './fake-metavoice.js';
@@ -180,19 +182,29 @@ describe('what the engine is asked', () => {
       seed: 1,
       sampleRate: 24000,
       hop: 320,
-      segments: 3,
-      pauseAfter: () => 0,
+      judged: 0,
+      text: wholeText(
+        ['a', 'b', 'c'].map((letter, offset) => ({
+          text: letter,
+          offset,
+          length: 1,
+          pause: 'none',
+          encode: () => ({ firstStageIds: new Int32Array(1), secondStageIds: new Int32Array(1) }),
+        })),
+      ),
+      pauseSamples: () => 0,
+      concurrent: 1,
       maximumFrames: 250,
       signal: null,
       onProgress: null,
       site: {},
       onRedone() {},
       requireOpen() {},
+      onDispose: () => () => {},
       speaker: async () => new Float32Array(4),
-      start: (segment, speaker, maximumFrames) =>
+      start: ({ encode }, segment, speaker) =>
         native.start({
-          firstStageIds: new Int32Array(1),
-          secondStageIds: new Int32Array(1),
+          ...encode(),
           speaker,
           seed: 1,
           segment,
@@ -207,7 +219,7 @@ describe('what the engine is asked', () => {
           chunkEnds: Int32Array.of(60, 120),
           lookAhead: 16,
           whole: false,
-          maximumFrames: Math.min(maximumFrames, 1024),
+          maximumFrames: 250,
           waitingChunks: 2,
         }),
     };
@@ -231,7 +243,7 @@ describe('what the engine is asked', () => {
       [2, 4, 200, 50, true, 'limit'],
     ]);
     expect(seen.map(({ startSeconds }) => startSeconds)).toEqual([0, 0.8, 100 / 75, 160 / 75, 200 / 75]);
-    expect(tally).toMatchObject({ prefill: 3, decoder: 12, steps: 500 });
+    expect(tally).toMatchObject({ prefill: 3, decoder: 12, steps: 520 });
     expect(native.started.every(({ cancelled }) => cancelled === 0 || cancelled >= 1)).toBe(true);
   });
 });

@@ -57,6 +57,7 @@ const speak: Record<string, Right> = {
   'options.pauseSeconds.sentence': ['-0', '0.5'],
   'options.pauseSeconds.clause': ['-0', '0.5'],
   'options.pauseSeconds.paragraph': ['-0', '0.5'],
+  'options.continuity': [],
   'options.maxSeconds': numbers.slice(1),
   'options.signal': [],
   'options.onProgress': load['options.onProgress']!,
