@@ -25,6 +25,7 @@ import {
   defaults,
   type LoadOptions,
   type Logger,
+  longestFlush,
   longestPause,
   type OnProgress,
   type ResolvedPauses,
@@ -62,6 +63,7 @@ export interface ResolvedSpeakOptions {
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
   readonly continuity: 'independent';
+  readonly flushSeconds: number;
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -94,6 +96,7 @@ export const speakKeys = [
   'chunkSeconds',
   'pauseSeconds',
   'continuity',
+  'flushSeconds',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -164,6 +167,13 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
     pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
     continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),
+    flushSeconds: numberOf(
+      options.flushSeconds,
+      'flushSeconds',
+      0,
+      longestFlush,
+      defaults.speak.flushSeconds,
+    ),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -257,12 +267,6 @@ function resolveLogger(value: unknown): Logger {
       throw expectedType('a function', `logger.${level}`, method);
   }
   return value as Logger;
-}
-
-/** Refuses what no `text` can be, before the text itself is judged. */
-export function requireText(value: unknown): string {
-  if (!isString(value)) throw expectedType('a string', 'text', value);
-  return value;
 }
 
 const samplingPlaces = Object.fromEntries(

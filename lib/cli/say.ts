@@ -107,6 +107,7 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     chunkSeconds: undefined,
     pauseSeconds: undefined,
     continuity: undefined,
+    flushSeconds: undefined,
     maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
     signal: terminal.signal,
     onProgress: showProgress(terminal),
