@@ -19,7 +19,8 @@ export type {
 } from './options.js';
 export { type DeviceDescription, type PlanOptions, plan } from './plan.js';
 export type { ByteFormat, ByteOptions } from './stream/bytes.js';
-export type { AudioChunk, Codes, SpeechHealth } from './stream/chunks.js';
+export type { AudioChunk, SpeechHealth } from './stream/chunks.js';
+export type { Codes } from './stream/codes.js';
 export type { Speech, SpeechTimings } from './stream/collect.js';
 export type { NodeReadableOptions, SpeechStream } from './stream/speech-stream.js';
 export { synthesize } from './synthesize.js';

@@ -148,6 +148,9 @@ export type AdvisedSampling = Pick<SamplingOptions, 'temperature' | 'topP' | 'to
 /** Beyond these, float32 arithmetic on logits ends in infinities and no distribution is left. */
 export const samplingLimits = { temperature: 1e6, guidance: 1000 } as const;
 
+/** Seconds of `pauseSeconds`. */
+export const longestPause = 10;
+
 /** Options of `synthesize` and `stream`. */
 export interface SpeakOptions {
   /**
@@ -185,7 +188,19 @@ export interface SpeakOptions {
    */
   chunkSeconds?: { first?: number; largest?: number };
   /**
-   * Speech is cut at this length, with `endReason: 'limit'`. In seconds, greater than 0.
+   * Silence between the segments of a long text, by what ends one: a paragraph, a sentence, or a clause of a sentence
+   * that was too long. In seconds, 0 to 10 each. The model's own rests within a segment are its own.
+   * @default { sentence: 0.3, clause: 0.1, paragraph: 0.7 }
+   */
+  pauseSeconds?: { sentence?: number; clause?: number; paragraph?: number };
+  /**
+   * How the segments of a long text follow each other: `'independent'` speaks each for itself, the next ones ahead of
+   * their turn. `'continue'` (each goes on from the sound of the one before) is not in this version.
+   * @default 'independent'
+   */
+  continuity?: 'independent' | 'continue';
+  /**
+   * Speech is cut at this length, pauses counted, with `endReason: 'limit'`. In seconds, greater than 0.
    * @default `maxSeconds` of the model
    */
   maxSeconds?: number;
@@ -194,6 +209,8 @@ export interface SpeakOptions {
   /** Called for each chunk that is ready. Throwing in it fails the call. */
   onProgress?: OnProgress;
 }
+
+export type ResolvedPauses = Readonly<Required<NonNullable<SpeakOptions['pauseSeconds']>>>;
 
 /** Options of the one-call `synthesize`: those of loading and of speaking. */
 export type SynthesizeOptions = LoadOptions & SpeakOptions;
@@ -209,8 +226,9 @@ export const defaults = {
     maxQueue: 128,
     deterministic: false,
   },
-  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream' },
+  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream', continuity: 'independent' },
   sampling: { temperature: 1, topP: 0.95, constrain: true },
   guidance: { speaker: 3, prompt: 1 },
   chunkSeconds: { first: 0.25, largest: 2 },
+  pauseSeconds: { sentence: 0.3, clause: 0.1, paragraph: 0.7 },
 } as const;

@@ -1,44 +1,71 @@
 /** From a text to the ids that both stages read, segment by segment. */
 
 import { setImmediate as rest } from 'node:timers/promises';
-import type { Manifest, TokenizerData } from './checkpoint/manifest.js';
+import type { Manifest, TokenizerData, TransformerManifest } from './checkpoint/manifest.js';
+import type { PlannedSegment, PlannedText } from './stream/plan.js';
 import { normalizeText, requireSpeakable } from './text/normalize.js';
-import { requireFits, segmentText } from './text/segment.js';
+import { type Segment, type SegmentLimits, segmentText } from './text/segment.js';
 import { Tokenizer } from './text/tokenizer.js';
 
-export interface SpokenSegment {
-  readonly text: string;
-  readonly firstStageIds: Int32Array;
-  readonly secondStageIds: Int32Array;
-}
+export type SpokenSegment = Segment & Pick<PlannedSegment, 'encode'>;
 
-/** Letters that are normalised in a few milliseconds. */
-const largeText = 50_000;
+export interface TextLimits {
+  /** Frames that the second stage's window holds beside the text: the longest chunk and its look-ahead. */
+  readonly chunkFrames: number;
+  /** Frames per second of the codec. */
+  readonly frameRate: number;
+}
 
 /**
  * Segments of a text, each judged to fit.
  *
- * @param limit the most ids a segment may have
  * @throws MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
  */
 export function planText(
   text: string,
-  firstStage: TokenizerData,
-  secondStage: TokenizerData,
-  limit: number,
+  firstStage: TransformerManifest,
+  secondStage: TransformerManifest,
+  { chunkFrames, frameRate }: TextLimits,
 ): SpokenSegment[] {
-  const first = tokenizerOf(firstStage);
-  const second = tokenizerOf(secondStage);
-  // A text of megabytes is refused by what it needs at least, not after all of it was read letter by letter.
-  const leastTokens = (letters: string) => Math.ceil(letters.length / first.longest) + 1;
-  if (text.length > largeText) requireFits(leastTokens(text), limit, text);
-  return segmentText(requireSpeakable(normalizeText(text))).map((segment) => {
-    requireFits(leastTokens(segment), limit, segment);
-    const firstStageIds = first.tokenizer.encode(segment);
-    const secondStageIds = second.tokenizer.encode(segment);
-    requireFits(Math.max(firstStageIds.length, secondStageIds.length), limit, segment);
-    return { text: segment, firstStageIds, secondStageIds };
-  });
+  const first = tokenizerOf(firstStage.tokenizer);
+  const second = tokenizerOf(secondStage.tokenizer);
+  // The whole is judged first, so that positions in refusals are those of the whole.
+  const normalized = requireSpeakable(normalizeText(text));
+  for (const { tokenizer } of [first, second]) tokenizer.requireEncodable(normalized);
+  const limits: SegmentLimits = {
+    tokens: Math.min(firstStage.positions - 2, secondStage.positions - 1 - chunkFrames),
+    // The first stage takes two tokens per frame.
+    seconds: (tokens) => (firstStage.positions - tokens) / 2 / frameRate,
+    leastTokens: (letters) => Math.ceil(letters.length / first.longest) + 1,
+    countTokens: (letters) =>
+      Math.max(first.tokenizer.encode(letters).length, second.tokenizer.encode(letters).length),
+  };
+  return segmentText(text, limits).map((segment) => ({
+    ...segment,
+    encode: () => ({
+      firstStageIds: first.tokenizer.encode(segment.text),
+      secondStageIds: second.tokenizer.encode(segment.text),
+    }),
+  }));
+}
+
+/** A text that is there from the beginning. */
+export function wholeText(segments: readonly SpokenSegment[]): PlannedText {
+  let next = 0;
+  const { offset, length } = segments.at(-1)!;
+  return {
+    async next() {
+      const segment = segments[next];
+      if (!segment) return null;
+      const before = segments[next - 1]?.pause ?? 'none';
+      return { ...segment, before, last: ++next === segments.length };
+    },
+    segments: segments.length,
+    length: offset + length,
+    cancel() {
+      next = segments.length;
+    },
+  };
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   functionOf,
   integerOf,
   nonEmpty,
+  numberOf,
   orDefault,
   requireOneOf,
   secondsOf,
@@ -24,7 +25,9 @@ import {
   defaults,
   type LoadOptions,
   type Logger,
+  longestPause,
   type OnProgress,
+  type ResolvedPauses,
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
@@ -57,6 +60,8 @@ export interface ResolvedSpeakOptions {
   readonly enhance: false;
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
+  readonly pauseSeconds: ResolvedPauses;
+  readonly continuity: 'independent';
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -87,6 +92,8 @@ export const speakKeys = [
   'enhance',
   'quality',
   'chunkSeconds',
+  'pauseSeconds',
+  'continuity',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -155,6 +162,8 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
+    pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
+    continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -211,6 +220,15 @@ function resolveEnhance(value: unknown): false {
   );
 }
 
+function resolveContinuity(value: unknown): 'independent' {
+  requireOneOf(value, ['independent', 'continue'], 'continuity');
+  if (value !== 'continue') return 'independent';
+  throw new MetaVoiceError(
+    'ERR_UNSUPPORTED',
+    "expected continuity 'independent' but 'continue' was asked for: going on from the segment before is not in this version",
+  );
+}
+
 function resolveChunkSeconds(value: unknown): { first: number; largest: number } {
   const seconds = copyOptions(value, 'chunkSeconds', ['first', 'largest']);
   const first = secondsOf(seconds.first, 'chunkSeconds.first') ?? defaults.chunkSeconds.first;
@@ -219,6 +237,14 @@ function resolveChunkSeconds(value: unknown): { first: number; largest: number }
   if (largest < first)
     throw expectedRange(`at least chunkSeconds.first (${first})`, 'chunkSeconds.largest', largest);
   return { first, largest };
+}
+
+function resolvePauseSeconds(value: unknown): ResolvedPauses {
+  const { pauseSeconds: fallback } = defaults;
+  const asked = copyOptions(value, 'pauseSeconds', Object.keys(fallback));
+  const seconds = (kind: keyof ResolvedPauses) =>
+    numberOf(asked[kind], `pauseSeconds.${kind}`, 0, longestPause, fallback[kind]);
+  return { sentence: seconds('sentence'), clause: seconds('clause'), paragraph: seconds('paragraph') };
 }
 
 function resolveLogger(value: unknown): Logger {

@@ -25,7 +25,7 @@ export async function synthesize(text: string, options?: SynthesizeOptions): Pro
   load.signal?.throwIfAborted();
   const tts = await sharedModel(load, site);
   const loaded = performance.now() - started;
-  return speakResolved(tts, text, speak, site).collect({ load: loaded });
+  return speakResolved(tts, text, speak, site, performance.now()).collect({ load: loaded });
 }
 
 const models = new Map<string, SharedTask<MetaVoice>>();

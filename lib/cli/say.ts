@@ -105,6 +105,8 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     enhance: undefined,
     quality,
     chunkSeconds: undefined,
+    pauseSeconds: undefined,
+    continuity: undefined,
     maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
     signal: terminal.signal,
     onProgress: showProgress(terminal),

@@ -5,7 +5,8 @@ import { encodeWav, wavHeader } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
-import type { AudioChunk, Codes, SpeechHealth, Tally } from './chunks.js';
+import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
+import { type Codes, joinCodes } from './codes.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -16,7 +17,11 @@ export interface SpeechTimings {
   firstStage: number;
   secondStage: number;
   decoder: number;
-  /** From the request to its first chunk, and to its end. */
+  /**
+   * To the first sound in JavaScript, and to the end: what the call of `stream()` or `synthesize()` took, and the time since
+   * the first pull. The time between the two does not count, as nothing is computed then. A chunk sounds that has a sample
+   * of at least 0.001 (−60 dB of full scale); without any, `firstAudio` is `total`.
+   */
   firstAudio: number;
   total: number;
   /** Steps of the first stage, two per frame. */
@@ -137,16 +142,4 @@ function joinSamples(pieces: Float32Array[]): Float32Array {
     at += piece.length;
   }
   return joined;
-}
-
-function joinCodes(pieces: Codes[]): Codes {
-  const frames = pieces.reduce((count, piece) => count + piece.frames, 0);
-  const count = Math.max(0, ...pieces.map((piece) => piece.codebooks.length));
-  const codebooks = Array.from({ length: count }, () => new Uint16Array(frames));
-  let at = 0;
-  for (const piece of pieces) {
-    for (const [k, codes] of piece.codebooks.entries()) codebooks[k]!.set(codes, at);
-    at += piece.frames;
-  }
-  return { codebooks, frames };
 }

@@ -4,15 +4,9 @@ import type { Readable } from 'node:stream';
 import { MetaVoiceError } from '../errors.js';
 import { integerOf } from '../option-values.js';
 import { type ByteOptions, chunkBytes, resolveFormat } from './bytes.js';
-import {
-  type AudioChunk,
-  chunks,
-  emptyTally,
-  type SpeechHealth,
-  type SpeechPlan,
-  type Tally,
-} from './chunks.js';
+import { type AudioChunk, chunks, emptyTally, type SpeechHealth, type Tally } from './chunks.js';
 import { collect, type Speech } from './collect.js';
+import type { SpeechPlan } from './plan.js';
 import { nodeReadable } from './readable.js';
 import { webStream } from './web.js';
 

@@ -71,6 +71,17 @@ export class Tokenizer {
   }
 
   /**
+   * Judges a text as `encode` would, letter by letter instead of token by token.
+   * @throws {MetaVoiceError} as `encode`
+   */
+  requireEncodable(text: string): void {
+    this.#refuseSpecial(text);
+    const knows = (letter: string) => mergePiece(utf8(letter), this.#ranks, []);
+    // A letter without bytes of its own may still be part of a longer token.
+    if (![...new Set(text)].every(knows)) this.encode(text);
+  }
+
+  /**
    * The text of ids (offset included); special ones give their name, bytes that are no UTF-8 give U+FFFD.
    * @throws {RangeError} for an id that is not in the table
    */

@@ -55,11 +55,12 @@ export class FakeUtterance implements NativeUtterance {
     const total = Math.min(this.#model.frames, maximumFrames);
     const first = this.#frame;
     const end = whole ? total : Math.min(total, chunkEnds[this.#chunk] ?? total);
+    const loud = this.#chunk >= this.#model.silentChunks ? 0.5 : 0;
     this.#frame = end;
     this.#chunk++;
     this.#done = end === total;
     const frames = end - first;
-    const value = (i: number) => Math.sin((seed % 997) + segment * 10 + (first * hop + i) / 50) / 2;
+    const value = (i: number) => Math.sin((seed % 997) + segment * 10 + (first * hop + i) / 50) * loud;
     return {
       samples: Float32Array.from({ length: frames * hop }, (_, i) => value(i)),
       codes: Uint16Array.from(
@@ -83,6 +84,8 @@ export class FakeModel implements NativeModel {
   failAt: number | null = null;
   /** next() waits until it is cancelled. */
   stalls = false;
+  /** Chunks of each utterance that are silent. */
+  silentChunks = 0;
   /** Steps that each chunk says were done again. */
   redonePerChunk = 0;
   embeds = 0;

@@ -97,6 +97,14 @@ describe('speaking refuses', () => {
     [{ chunkSeconds: { first: 0 } }, 'RangeError', /`chunkSeconds.first`/],
     [{ chunkSeconds: { first: 1, largest: 0.5 } }, 'RangeError', /at least chunkSeconds.first \(1\)/],
     [{ chunkSeconds: 1 }, 'TypeError', /`chunkSeconds`/],
+    [{ pauseSeconds: 1 }, 'TypeError', /an object for `pauseSeconds`/],
+    [{ pauseSeconds: { sentence: -0.1 } }, 'RangeError', /between 0 and 10 for `pauseSeconds.sentence`/],
+    [{ pauseSeconds: { clause: 10.5 } }, 'RangeError', /`pauseSeconds.clause`/],
+    [{ pauseSeconds: { paragraph: null } }, 'TypeError', /`pauseSeconds.paragraph`/],
+    [{ pauseSeconds: { sentense: 1 } }, 'TypeError', /did you mean `sentence`\?/],
+    [{ continuity: 'seamless' }, 'RangeError', /one of 'independent', 'continue' for `continuity`/],
+    [{ continuity: true }, 'TypeError', /`continuity`/],
+    [{ continuity: 'continue' }, 'MetaVoiceError', /'continue' was asked for.* not in this version/],
     [{ maxSeconds: -1 }, 'RangeError', /`maxSeconds`/],
     [{ voice: 7 }, 'TypeError', /a Voice, a path/],
     [{ voice: null }, 'TypeError', /a Voice, a path/],
@@ -148,6 +156,8 @@ describe('resolved options', () => {
       enhance: false,
       quality: 'stream',
       chunkSeconds: { first: 0.25, largest: 2 },
+      pauseSeconds: { sentence: 0.3, clause: 0.1, paragraph: 0.7 },
+      continuity: 'independent',
       maxSeconds: null,
       signal: null,
       onProgress: null,
@@ -219,6 +229,14 @@ describe('resolved options', () => {
     expect(resolveSpeakOptions({ chunkSeconds: { first: 3 } }).chunkSeconds).toEqual({
       first: 3,
       largest: 3,
+    });
+  });
+
+  it('fill in the pauses that are not given', () => {
+    expect(resolveSpeakOptions({ pauseSeconds: { clause: 0, paragraph: 10 } }).pauseSeconds).toEqual({
+      sentence: 0.3,
+      clause: 0,
+      paragraph: 10,
     });
   });
 

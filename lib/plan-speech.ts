@@ -1,0 +1,83 @@
+/** From a request to the facts that speaking it needs: segments, ends of chunks, limits, and what the engine is asked. */
+
+import { requirePart } from './describe-model.js';
+import type { LoadedModel } from './load-model.js';
+import type { UtteranceRequest } from './native/contract.js';
+import { planText, wholeText } from './plan-text.js';
+import type { ResolvedSpeakOptions } from './resolve-options.js';
+import { fillSampling } from './resolve-sampling.js';
+import { pauseSamples } from './stream/joins.js';
+import type { PlannedSegment, SpeechPlan } from './stream/plan.js';
+import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
+
+/** Finished chunks that may wait for a slow reader before the engine rests. */
+const waitingChunks = 2;
+
+/** Segments of one text that are spoken at the same time: more would only be further ahead of the ear. */
+const mostConcurrent = 4;
+
+export interface RequestLimits {
+  /** Null: as long as the windows allow. */
+  readonly maxSeconds: number | null;
+  /** Utterances that the model speaks at a time. */
+  readonly batchSize: number;
+}
+
+type PlanFacts = Pick<
+  SpeechPlan,
+  'seed' | 'sampleRate' | 'hop' | 'text' | 'pauseSamples' | 'maximumFrames' | 'concurrent' | 'start'
+>;
+
+/**
+ * Judges the text against the windows of the model.
+ *
+ * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
+ */
+export function planSpeech(
+  { manifest, native, source }: LoadedModel,
+  text: string,
+  options: ResolvedSpeakOptions,
+  { maxSeconds, batchSize }: RequestLimits,
+): PlanFacts {
+  const firstStage = requirePart(manifest, 'firstStage', source);
+  const secondStage = requirePart(manifest, 'secondStage', source);
+  const { sampleRate, ratios } = requirePart(manifest, 'codec', source);
+  const hop = ratios.reduce((product, ratio) => product * ratio, 1);
+  const frameRate = sampleRate / hop;
+
+  // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
+  const windowFrames = Math.ceil(firstStage.positions / 2);
+  const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
+  const ends = chunkEnds(frameRate, schedule, windowFrames, native.facts.firstFrames ?? 1);
+  const chunkFrames = longestChunk(ends) + lookAhead;
+  const limits = { chunkFrames, frameRate };
+  const maximumFrames =
+    maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6));
+  const request = {
+    seed: options.seed,
+    attempt: 0,
+    sampling: fillSampling(options.sampling, manifest.sampling),
+    chunkEnds: ends,
+    lookAhead,
+    whole: options.quality === 'whole',
+    // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
+    maximumFrames: Math.min(maximumFrames, windowFrames),
+  };
+  return {
+    seed: options.seed,
+    sampleRate,
+    hop,
+    text: wholeText(planText(text, firstStage, secondStage, limits)),
+    pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
+    maximumFrames,
+    concurrent: Math.min(batchSize, mostConcurrent),
+    start: (segment: PlannedSegment, index, speaker, ahead) =>
+      native.start({
+        ...segment.encode(),
+        ...request,
+        speaker,
+        segment: index,
+        waitingChunks: ahead ? ends.length : waitingChunks,
+      } satisfies UtteranceRequest),
+  };
+}
