@@ -21,6 +21,7 @@ import {
   signalOf,
 } from './option-values.js';
 import {
+  type CheckMode,
   type DeviceOption,
   defaults,
   type LoadOptions,
@@ -62,6 +63,7 @@ export interface ResolvedSpeakOptions {
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
   readonly continuity: 'independent';
+  readonly check: CheckMode;
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -94,6 +96,7 @@ export const speakKeys = [
   'chunkSeconds',
   'pauseSeconds',
   'continuity',
+  'check',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -164,6 +167,7 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
     pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
     continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),
+    check: resolveCheck(orDefault(options.check, defaults.speak.check)),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -245,6 +249,11 @@ function resolvePauseSeconds(value: unknown): ResolvedPauses {
   const seconds = (kind: keyof ResolvedPauses) =>
     numberOf(asked[kind], `pauseSeconds.${kind}`, 0, longestPause, fallback[kind]);
   return { sentence: seconds('sentence'), clause: seconds('clause'), paragraph: seconds('paragraph') };
+}
+
+function resolveCheck(value: unknown): CheckMode {
+  requireOneOf(value, ['off', 'report', 'respeak'], 'check');
+  return value as CheckMode;
 }
 
 function resolveLogger(value: unknown): Logger {

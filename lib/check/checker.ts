@@ -69,9 +69,10 @@ export class Checker {
       for (const { startSeconds, ratio } of clicks.clicks(this.#pieces, level.loud))
         if (!holes.some((hole) => touches(hole, startSeconds))) found.push(clickProblem(startSeconds, ratio));
     }
-    const check: SegmentCheck = { segment, attempt, findings: [], voice: null, unchecked: [] };
+    const own = { segment, attempt, heard: true };
+    const check: SegmentCheck = { ...own, findings: [], voice: null, unchecked: [] };
     found.push(...(await this.#drift(level, check, signal)));
-    check.findings = worst(found.map((each) => ({ segment, attempt, heard: true, ...each })));
+    check.findings = worst(found.map((each) => ({ ...own, ...each })));
     return check;
   }
 

@@ -32,6 +32,8 @@ export interface Finding {
 export interface SegmentCheck {
   segment: number;
   attempt: number;
+  /** Whether this attempt was handed out. */
+  heard: boolean;
   /** Empty where nothing is wrong; in order of time. */
   findings: Finding[];
   /** How near the voice was: windows that were looked at, and the lowest cosine among them. Null where none was. */
@@ -60,8 +62,6 @@ export function isBetter(second: SegmentCheck, first: SegmentCheck): boolean {
   return sum(second) < sum(first);
 }
 
-/** The same findings, told of a speech in which the segment begins at `startSeconds`. */
-export const placed = (check: SegmentCheck, startSeconds: number): SegmentCheck => ({
-  ...check,
-  findings: check.findings.map((each) => ({ ...each, startSeconds: each.startSeconds + startSeconds })),
-});
+/** The findings of a segment, told of a speech in which it begins at `startSeconds`. */
+export const placed = (findings: readonly Finding[], startSeconds: number): Finding[] =>
+  findings.map((each) => ({ ...each, startSeconds: each.startSeconds + startSeconds }));

@@ -1,10 +1,8 @@
 /** What is done with a segment that was judged: told, or spoken once more. */
 
 import { MetaVoiceError } from '../errors.js';
+import type { CheckMode } from '../options.js';
 import { isBetter, type SegmentCheck } from './findings.js';
-
-/** `'off'`: nothing is judged. `'report'`: findings are told. `'respeak'`: a segment with findings is spoken once more. */
-export type CheckMode = 'off' | 'report' | 'respeak';
 
 /** What is needed of a chunk; the rest passes through. */
 interface SpokenChunk {
@@ -88,6 +86,7 @@ async function* held<Chunk extends SpokenChunk>(
 
 const marked = (check: SegmentCheck, heard: boolean): SegmentCheck => ({
   ...check,
+  heard,
   findings: check.findings.map((finding) => ({ ...finding, heard })),
 });
 

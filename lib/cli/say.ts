@@ -37,6 +37,7 @@ ${loadHelp}
   --guidance X[,Y]    how strongly to follow the speaker, and the text; default what the model advises, else 3
   --quality Q         stream (default) or whole
   --decoder D         auto or encodec
+  --check M           report (default), respeak what sounds wrong, or off
   --max-seconds X     cut the speech at this length
   --json              tell about the speech in JSON
 `;
@@ -54,6 +55,7 @@ const known = {
   guidance: { type: 'string' },
   quality: { type: 'string' },
   decoder: { type: 'string' },
+  check: { type: 'string' },
   'max-seconds': { type: 'string' },
   json: { type: 'boolean' },
 } as const;
@@ -90,7 +92,7 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
 }
 
 function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
-  const { quality, decoder } = values;
+  const { quality, decoder, check } = values;
   const temperature = numberArgument(values.temperature, 'temperature');
   const given: Record<keyof SpeakOptions & string, unknown> = {
     voice: voiceArgument(values),
@@ -107,6 +109,7 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     chunkSeconds: undefined,
     pauseSeconds: undefined,
     continuity: undefined,
+    check,
     maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
     signal: terminal.signal,
     onProgress: showProgress(terminal),
@@ -175,12 +178,19 @@ function words(speech: Speech, output: string, { device, dtype, reason }: MetaVo
   const cut = endReason === 'limit' ? ', cut at the limit' : '';
   const redone = health.redoneSteps + health.redoneWindows;
   const again = redone > 0 ? `, ${redone} steps done again in float32` : '';
-  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
+  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n${heard(speech)}`;
 }
+
+/** A line for each finding in what was written; that it was cut is told already. */
+const heard = ({ check }: Speech): string =>
+  check.findings
+    .filter(({ heard, kind }) => heard && kind !== 'limit')
+    .map(({ startSeconds, message }) => `  at ${startSeconds.toFixed(1)} s: ${message}\n`)
+    .join('');
 
 async function facts(speech: Speech, file: string, tts: MetaVoice) {
   const { device, dtype, reason, model, plan } = tts;
-  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health } = speech;
+  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health, check } = speech;
   return {
     file,
     durationSeconds,
@@ -190,6 +200,7 @@ async function facts(speech: Speech, file: string, tts: MetaVoice) {
     decoder,
     timings,
     health,
+    check,
     device,
     dtype,
     reason,

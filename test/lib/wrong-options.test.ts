@@ -58,6 +58,7 @@ const speak: Record<string, Right> = {
   'options.pauseSeconds.clause': ['-0', '0.5'],
   'options.pauseSeconds.paragraph': ['-0', '0.5'],
   'options.continuity': [],
+  'options.check': [],
   'options.maxSeconds': numbers.slice(1),
   'options.signal': [],
   'options.onProgress': load['options.onProgress']!,

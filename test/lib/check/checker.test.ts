@@ -17,6 +17,7 @@ describe('speech that is sound', () => {
       expect(check).toEqual({
         segment: 0,
         attempt: 0,
+        heard: true,
         findings: [],
         voice: { windows: 3, least: expect.closeTo(1, 1) },
         unchecked: [],

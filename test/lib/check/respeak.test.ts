@@ -1,7 +1,8 @@
 import { describe, expect, it, test } from 'vitest';
 import { excess, type Finding, isBetter, placed, type SegmentCheck } from '../../../dist/check/findings.js';
-import { type CheckMode, checkedSegment } from '../../../dist/check/respeak.js';
+import { checkedSegment } from '../../../dist/check/respeak.js';
 import { MetaVoiceError } from '../../../dist/errors.js';
+import type { CheckMode } from '../../../dist/options.js';
 
 type Chunk = { samples: Float32Array; endReason: 'end' | 'limit' | null; name: string };
 
@@ -20,6 +21,7 @@ const finding = (kind: Finding['kind'] = 'click', value = 7, expected = 3.5): Fi
 const checkOf = (findings: Finding[], attempt = 0): SegmentCheck => ({
   segment: 0,
   attempt,
+  heard: true,
   findings,
   voice: null,
   unchecked: [],
@@ -159,6 +161,7 @@ describe('a segment that may be spoken again', () => {
       'report',
     ]);
     expect(reports.map(({ attempt }) => attempt)).toEqual([0, 1]);
+    expect(reports.map(({ heard }) => heard)).toEqual([false, true]);
     expect(reports[0]!.findings).toEqual([{ ...finding(), heard: false }]);
   });
 
@@ -239,8 +242,8 @@ describe('findings', () => {
   });
 
   it('are placed in the speech', () => {
-    const check = checkOf([finding()]);
-    expect(placed(check, 10).findings).toEqual([{ ...finding(), startSeconds: 10.5 }]);
-    expect(check.findings[0]!.startSeconds).toBe(0.5);
+    const findings = [finding()];
+    expect(placed(findings, 10)).toEqual([{ ...finding(), startSeconds: 10.5 }]);
+    expect(findings[0]!.startSeconds).toBe(0.5);
   });
 });

@@ -167,17 +167,30 @@ function distribution(name, values) {
   return [name, ...[0, 0.01, 0.5, 0.99, 1].map((share) => quantile(known, share).toFixed(2))];
 }
 
-/** Each finding of undamaged speech, beside what the teacher takes for the same sentence. @param {Spoken[]} speech @param {import('../../../dist/check/findings.js').SegmentCheck[]} checks */
+/**
+ * Each finding of undamaged speech, beside what the teacher takes for the same sentence.
+ *
+ * @param {Spoken[]} speech
+ * @param {import('../../../dist/check/findings.js').SegmentCheck[]} checks
+ */
 async function tellFindings(speech, checks) {
   const flite = await hasFlite();
   for (const [index, { findings }] of checks.entries())
     for (const { kind, message } of findings) {
       const { text, speaker } = /** @type {Spoken} */ (speech[index]);
-      const read = flite ? await fliteReads(text, speaker) : null;
-      const teacher = read ? spoken(text, speaker, read.samples, read.sampleRate) : null;
-      const seconds = teacher
-        ? ((teacher.extent[1] - teacher.extent[0]) / teacher.sampleRate).toFixed(2)
-        : '?';
-      process.stdout.write(`${kind}, ${speaker}, "${text}": ${message}; flite takes ${seconds} s\n`);
+      const teacher = flite ? `${(await teacherSeconds(text, speaker)).toFixed(2)} s` : 'not installed';
+      process.stdout.write(`${kind}, ${speaker}, "${text}": ${message}; flite: ${teacher}\n`);
     }
+}
+
+/** From the first sound to the last. @param {string} text @param {string} speaker */
+async function teacherSeconds(text, speaker) {
+  const { samples, sampleRate } = await fliteReads(text, speaker);
+  const [start, end] = spoken(
+    text,
+    speaker,
+    Float32Array.from(samples, (each) => each / 32768),
+    sampleRate,
+  ).extent;
+  return (end - start) / sampleRate;
 }
