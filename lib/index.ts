@@ -17,6 +17,7 @@ export type {
   SamplingOptions,
   SpeakOptions,
   SynthesizeOptions,
+  TextSource,
   VoiceSource,
 } from './options.js';
 export { type DeviceDescription, type PlanOptions, plan } from './plan.js';

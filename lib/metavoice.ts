@@ -8,19 +8,19 @@ import { expectedRange } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
-import type { LoadOptions, SpeakOptions, VoiceSource } from './options.js';
+import type { LoadOptions, SpeakOptions, TextSource, VoiceSource } from './options.js';
 import { planSpeech } from './plan-speech.js';
 import { prepareTokenizers } from './plan-text.js';
 import {
   type ResolvedLoadOptions,
   type ResolvedSpeakOptions,
-  requireText,
   resolveLoadOptions,
   resolveSpeakOptions,
 } from './resolve-options.js';
 import type { Speech } from './stream/collect.js';
 import type { SpeechPlan } from './stream/plan.js';
 import { createSpeechStream, type SpeechStream } from './stream/speech-stream.js';
+import { requireTextSource } from './text-source.js';
 import type { Voice } from './voice/voice.js';
 import { requireVoiceSource } from './voice-source.js';
 import { Voices } from './voices.js';
@@ -34,7 +34,7 @@ export let create: (model: LoadedModel, options: HeldOptions) => MetaVoice;
 /** `stream()` for options that are judged already. */
 export let speakResolved: (
   tts: MetaVoice,
-  text: string,
+  text: TextSource,
   options: ResolvedSpeakOptions,
   site: CallSite,
   called: number,
@@ -151,10 +151,10 @@ export class MetaVoice implements AsyncDisposable {
   /**
    * Speaks the text and gives the whole of it.
    *
-   * @throws as `stream`, and what fails while speaking: ERR_REFERENCE_AUDIO, ERR_NO_AUDIO, ERR_NUMERIC,
+   * @throws as `stream` and its reading, and what fails while speaking: ERR_REFERENCE_AUDIO, ERR_NO_AUDIO, ERR_NUMERIC,
    * ERR_OUT_OF_MEMORY, ERR_QUEUE_FULL; the signal's own reason.
    */
-  async synthesize(text: string, options?: SpeakOptions): Promise<Speech> {
+  async synthesize(text: TextSource, options?: SpeakOptions): Promise<Speech> {
     const called = performance.now();
     return this.#plan(text, resolveSpeakOptions(options), callSite(this.synthesize), called).collect();
   }
@@ -163,10 +163,15 @@ export class MetaVoice implements AsyncDisposable {
    * Speaks the text in chunks, as they are read; a long one in segments with pauses between. Text and options are judged
    * now; nothing is computed before the first pull.
    *
+   * A text that comes in pieces (an iterable of strings, such as the tokens of a language model) is spoken as it arrives: from
+   * its first clause on, then by sentences, and what is there when the source pauses. It is read from the first pull
+   * on, and no further than a few segments ahead; reading the speech rejects with what the source throws, ERR_TEXT and
+   * ERR_TEXT_TOO_LONG with places in the whole text, and TypeError for a piece that is no string.
+   *
    * @throws TypeError, RangeError for options; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG, ERR_VOICE_REQUIRED,
    * ERR_UNSUPPORTED, ERR_DISPOSED.
    */
-  stream(text: string, options?: SpeakOptions): SpeechStream {
+  stream(text: TextSource, options?: SpeakOptions): SpeechStream {
     const called = performance.now();
     return this.#plan(text, resolveSpeakOptions(options), callSite(this.stream), called);
   }
@@ -218,11 +223,11 @@ export class MetaVoice implements AsyncDisposable {
   }
 
   /** @param called when the user called, by `performance.now()` */
-  #plan(text: string, options: ResolvedSpeakOptions, site: CallSite, called: number): SpeechStream {
-    requireText(text);
+  #plan(text: TextSource, options: ResolvedSpeakOptions, site: CallSite, called: number): SpeechStream {
+    requireTextSource(text);
     this.#requireOpen();
     const { batchSize } = this.#options;
-    const limits = { maxSeconds: this.#limitSeconds(options.maxSeconds), batchSize };
+    const limits = { maxSeconds: this.#limitSeconds(options.maxSeconds), batchSize, site };
     const facts = planSpeech(this.#model, text, options, limits);
     const plan: SpeechPlan = {
       ...facts,

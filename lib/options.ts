@@ -25,7 +25,10 @@ export type Progress =
   | { phase: 'convert'; bytes: number; totalBytes: number }
   /** libtorch is opened, then the model's weights are. */
   | { phase: 'load'; part: 'runtime' | 'model' }
-  /** A chunk is ready: seconds of audio so far, and the segment of the text being spoken. */
+  /**
+   * A chunk is ready: seconds of audio so far, the segment of the text being spoken, and how many there are; of a text in
+   * pieces, how many were read so far.
+   */
   | { phase: 'speak'; seconds: number; segment: number; segments: number };
 
 export type OnProgress = (progress: Progress) => void;
@@ -151,6 +154,15 @@ export const samplingLimits = { temperature: 1e6, guidance: 1000 } as const;
 /** Seconds of `pauseSeconds`. */
 export const longestPause = 10;
 
+/**
+ * What is spoken: a text, or one that comes in pieces, such as the tokens of a language model. A surrogate pair may be
+ * parted between two pieces.
+ */
+export type TextSource = string | AsyncIterable<string> | Iterable<string>;
+
+/** Seconds of `flushSeconds`. */
+export const longestFlush = 3600;
+
 /** What is done about what the check of a speech finds. */
 export type CheckMode = 'off' | 'report' | 'respeak';
 
@@ -203,6 +215,13 @@ export interface SpeakOptions {
    */
   continuity?: 'independent' | 'continue';
   /**
+   * Of a text that comes in pieces: when the source gives nothing for so long, what is there is spoken, although the
+   * sentence may go on. In seconds, 0 to 3,600. Tokens are some 0.01 to 0.3 s apart, also on a busy server; a longer silence
+   * than between two paragraphs sounds as if something were wrong.
+   * @default 0.7
+   */
+  flushSeconds?: number;
+  /**
    * The speech is listened to: another voice, a length that does not fit the text, the end not found, holes, clicks.
    * `'report'` tells it in `check` of the stream and of the `Speech`; nothing waits for it. `'respeak'` also speaks a segment
    * with findings once more and hands out the better attempt: segments after the first are held until they are judged, so
@@ -237,7 +256,14 @@ export const defaults = {
     maxQueue: 128,
     deterministic: false,
   },
-  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream', continuity: 'independent', check: 'report' },
+  speak: {
+    decoder: 'auto',
+    enhance: 'auto',
+    quality: 'stream',
+    continuity: 'independent',
+    flushSeconds: 0.7,
+    check: 'report',
+  },
   sampling: { temperature: 1, topP: 0.95, constrain: true },
   guidance: { speaker: 3, prompt: 1 },
   chunkSeconds: { first: 0.25, largest: 2 },

@@ -1,11 +1,13 @@
 /** From a request to the facts that speaking it needs: segments, ends of chunks, limits, and what the engine is asked. */
 
+import type { CallSite } from './call-site.js';
 import { Checker, voiceReference } from './check/checker.js';
 import { restsOf } from './check/rests.js';
 import { requirePart } from './describe-model.js';
 import type { LoadedModel } from './load-model.js';
 import type { UtteranceRequest } from './native/contract.js';
-import { planText, wholeText } from './plan-text.js';
+import type { TextSource } from './options.js';
+import { planText, streamedText, wholeText } from './plan-text.js';
 import type { ResolvedSpeakOptions } from './resolve-options.js';
 import { fillSampling } from './resolve-sampling.js';
 import { pauseSamples } from './stream/joins.js';
@@ -24,6 +26,7 @@ export interface RequestLimits {
   readonly maxSeconds: number | null;
   /** Utterances that the model speaks at a time. */
   readonly batchSize: number;
+  readonly site: CallSite;
 }
 
 type PlanFacts = Pick<
@@ -41,15 +44,15 @@ type PlanFacts = Pick<
 >;
 
 /**
- * Judges the text against the windows of the model.
+ * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
  *
  * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
  */
 export function planSpeech(
   { manifest, native, source }: LoadedModel,
-  text: string,
+  text: TextSource,
   options: ResolvedSpeakOptions,
-  { maxSeconds, batchSize }: RequestLimits,
+  { maxSeconds, batchSize, site }: RequestLimits,
 ): PlanFacts {
   const firstStage = requirePart(manifest, 'firstStage', source);
   const secondStage = requirePart(manifest, 'secondStage', source);
@@ -78,7 +81,10 @@ export function planSpeech(
     seed: options.seed,
     sampleRate,
     hop,
-    text: wholeText(planText(text, firstStage, secondStage, limits)),
+    text:
+      typeof text === 'string'
+        ? wholeText(planText(text, firstStage, secondStage, limits))
+        : streamedText(text, firstStage, secondStage, { ...limits, ...options, site }),
     pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
     maximumFrames,
     concurrent: Math.min(batchSize, mostConcurrent),

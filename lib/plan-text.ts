@@ -1,10 +1,14 @@
 /** From a text to the ids that both stages read, segment by segment. */
 
 import { setImmediate as rest } from 'node:timers/promises';
+import { type CallSite, fromEngine } from './call-site.js';
 import type { Manifest, TokenizerData, TransformerManifest } from './checkpoint/manifest.js';
+import type { TextSource } from './options.js';
 import type { PlannedSegment, PlannedText } from './stream/plan.js';
-import { normalizeText, requireSpeakable } from './text/normalize.js';
+import { normalizeText, originalIndex, requireSpeakable } from './text/normalize.js';
 import { type Segment, type SegmentLimits, segmentText } from './text/segment.js';
+import { SegmentStream } from './text/segment-stream.js';
+import { TextReader } from './text/text-reader.js';
 import { Tokenizer } from './text/tokenizer.js';
 
 export type SpokenSegment = Segment & Pick<PlannedSegment, 'encode'>;
@@ -27,11 +31,20 @@ export function planText(
   secondStage: TransformerManifest,
   { chunkFrames, frameRate }: TextLimits,
 ): SpokenSegment[] {
+  const { judge, encode, limits } = readersOf(firstStage, secondStage, { chunkFrames, frameRate });
+  // The whole is judged first, so that places in refusals are those of the whole.
+  requireSpeakable(judge(text, 0));
+  return segmentText(text, limits).map((segment) => ({ ...segment, encode: () => encode(segment.text) }));
+}
+
+/** What both stages make of a text, and how much of it they hold. */
+function readersOf(
+  firstStage: TransformerManifest,
+  secondStage: TransformerManifest,
+  { chunkFrames, frameRate }: TextLimits,
+) {
   const first = tokenizerOf(firstStage.tokenizer);
   const second = tokenizerOf(secondStage.tokenizer);
-  // The whole is judged first, so that positions in refusals are those of the whole.
-  const normalized = requireSpeakable(normalizeText(text));
-  for (const { tokenizer } of [first, second]) tokenizer.requireEncodable(normalized);
   const limits: SegmentLimits = {
     tokens: Math.min(firstStage.positions - 2, secondStage.positions - 1 - chunkFrames),
     // The first stage takes two tokens per frame.
@@ -40,13 +53,20 @@ export function planText(
     countTokens: (letters) =>
       Math.max(first.tokenizer.encode(letters).length, second.tokenizer.encode(letters).length),
   };
-  return segmentText(text, limits).map((segment) => ({
-    ...segment,
-    encode: () => ({
-      firstStageIds: first.tokenizer.encode(segment.text),
-      secondStageIds: second.tokenizer.encode(segment.text),
+  return {
+    limits,
+    encode: (text: string) => ({
+      firstStageIds: first.tokenizer.encode(text),
+      secondStageIds: second.tokenizer.encode(text),
     }),
-  }));
+    /** Refuses letters that cannot be spoken (ERR_TEXT), by their places in the text that `text` begins in at `offset`. */
+    judge(text: string, offset: number): string {
+      const normalized = normalizeText(text, offset);
+      const positionOf = (index: number) => offset + originalIndex(text, index);
+      for (const { tokenizer } of [first, second]) tokenizer.requireEncodable(normalized, positionOf);
+      return normalized;
+    },
+  };
 }
 
 /** A text that is there from the beginning. */
@@ -65,6 +85,40 @@ export function wholeText(segments: readonly SpokenSegment[]): PlannedText {
     cancel() {
       next = segments.length;
     },
+  };
+}
+
+/**
+ * A text that comes in pieces; nothing of it is read before it is asked for.
+ *
+ * @param options.flushSeconds how long the source may pause before what is there is spoken
+ * @param options.site whose stack our own refusals get
+ */
+export function streamedText(
+  source: Exclude<TextSource, string>,
+  firstStage: TransformerManifest,
+  secondStage: TransformerManifest,
+  { flushSeconds, site, ...windows }: TextLimits & { flushSeconds: number; site: CallSite },
+): PlannedText {
+  const { judge, encode, limits } = readersOf(firstStage, secondStage, windows);
+  const segments = new SegmentStream({ ...limits, judge });
+  const reader = new TextReader(source, segments, flushSeconds);
+  return {
+    async next() {
+      try {
+        const segment = await reader.next();
+        return segment && { ...segment, encode: () => encode(segment.text) };
+      } catch (error) {
+        throw reader.sourceFailed ? error : fromEngine(error, site);
+      }
+    },
+    get segments() {
+      return segments.count;
+    },
+    get length() {
+      return segments.length;
+    },
+    cancel: () => reader.cancel(),
   };
 }
 

@@ -26,6 +26,7 @@ import {
   defaults,
   type LoadOptions,
   type Logger,
+  longestFlush,
   longestPause,
   type OnProgress,
   type ResolvedPauses,
@@ -63,6 +64,7 @@ export interface ResolvedSpeakOptions {
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
   readonly continuity: 'independent';
+  readonly flushSeconds: number;
   readonly check: CheckMode;
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
@@ -96,6 +98,7 @@ export const speakKeys = [
   'chunkSeconds',
   'pauseSeconds',
   'continuity',
+  'flushSeconds',
   'check',
   'maxSeconds',
   'signal',
@@ -167,6 +170,13 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
     pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
     continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),
+    flushSeconds: numberOf(
+      options.flushSeconds,
+      'flushSeconds',
+      0,
+      longestFlush,
+      defaults.speak.flushSeconds,
+    ),
     check: resolveCheck(orDefault(options.check, defaults.speak.check)),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
@@ -266,12 +276,6 @@ function resolveLogger(value: unknown): Logger {
       throw expectedType('a function', `logger.${level}`, method);
   }
   return value as Logger;
-}
-
-/** Refuses what no `text` can be, before the text itself is judged. */
-export function requireText(value: unknown): string {
-  if (!isString(value)) throw expectedType('a string', 'text', value);
-  return value;
 }
 
 const samplingPlaces = Object.fromEntries(

@@ -107,6 +107,8 @@ async function attempted<Chunk extends SpokenChunk>(
     if (codeOf(error) !== 'ERR_NO_AUDIO') throw error;
     failure = error;
   }
+  // What was stopped ends early, and is judged no more.
+  signal.throwIfAborted();
   const check = await judge.finish(chunks.at(-1)?.endReason ?? 'end', signal);
   return { chunks, check, failure };
 }

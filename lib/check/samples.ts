@@ -22,6 +22,7 @@ export class Pieces {
 
   /** Calls with all samples in order, a slice in each turn of the event loop. The cuts depend on how they came. */
   async visit(use: (samples: Float32Array) => void, signal: AbortSignal | null): Promise<void> {
+    signal?.throwIfAborted();
     let room = slice;
     for (const piece of this.#pieces)
       for (let at = 0; at < piece.length; ) {

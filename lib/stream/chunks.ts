@@ -7,7 +7,10 @@ import type { SpeechPlan } from './plan.js';
 import { Run } from './run.js';
 
 export interface AudioChunk {
-  /** Mono, nominally within [-1, 1]. The last chunk of a segment ends with the pause before the next one. */
+  /**
+   * Mono, nominally within [-1, 1]. The last chunk of a segment ends with the pause before the next one; where that is not
+   * known yet, as a text in pieces paused there, the pause comes as a chunk without codes, and the end as an empty one.
+   */
   samples: Float32Array;
   /** Hz */
   sampleRate: number;

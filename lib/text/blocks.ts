@@ -8,7 +8,12 @@ export interface Block {
   readonly end: number;
   /** What parts it from the block before: the items of a list follow each other like sentences. */
   readonly before: 'paragraph' | 'sentence';
+  /** An item of a list. */
+  readonly item: boolean;
 }
+
+/** The block that a text begins in the middle of. */
+export type Within = Pick<Block, 'item'>;
 
 interface Line {
   readonly start: number;
@@ -38,19 +43,25 @@ const longestHeading = 60;
 /**
  * The blocks of a text. A blank line, a heading and a line of marks alone end a paragraph; an item of a list begins a
  * block. Other line ends are where an editor wrapped, and part nothing. Blocks without a letter or digit are left out.
+ *
+ * @param within the block whose rest the first line is; it begins without white space
  */
-export function textBlocks(text: string): Block[] {
+export function textBlocks(text: string, within: Within | null = null): Block[] {
   const lines = linesOf(text);
   const blocks: Block[] = [];
   let open: Open | null = null;
   let before: Block['before'] = 'paragraph';
   const close = (next: Block['before']): void => {
     if (open && hasWords(text.slice(open.start, open.end)))
-      blocks.push({ start: open.start, end: open.end, before: open.before });
+      blocks.push({ start: open.start, end: open.end, before: open.before, item: open.item });
     open = null;
     before = next;
   };
   for (const [index, line] of lines.entries()) {
+    if (within && index === 0) {
+      open = { start: line.start, end: line.end, before, item: within.item, lastLine: line.words };
+      continue;
+    }
     if (!hasWords(line.words) && (line.words === '' || isRule(line.words))) {
       close('paragraph');
       continue;

@@ -75,6 +75,16 @@ function bestPlace(places: readonly Place[], low: number, high: number, from: nu
   return best;
 }
 
+/** Where a sentence may be parted, first to last, for as long as `accepts` says no; null where it never does. */
+export function firstPlace(
+  words: string,
+  accepts: (rank: ClauseRank, seconds: number) => boolean,
+): { end: number; next: number; rank: ClauseRank } | null {
+  for (const { end, next, rank, seconds } of placesOf(words))
+    if (accepts(ranks[rank]!, seconds)) return { end, next, rank: ranks[rank]! };
+  return null;
+}
+
 /** Spaces, and dashes that stand between words without any. */
 const separators = /( +)|(?<=[\p{L}\p{N}.,!?"'”’)])(?:—|--)(?=["“‘'(]?\p{L})/gu;
 

@@ -35,10 +35,10 @@ const margin = 1.25;
 /** A part as short as this is not divided for its length in time, whatever the window. */
 const leastSeconds = 4;
 /** Sentences shorter than this are joined with a neighbour, up to the length of an ordinary segment. */
-const shortSeconds = 3;
-const ordinarySeconds = 8;
+export const shortSeconds = 3;
+export const ordinarySeconds = 8;
 /** Sentences shorter than this speak badly alone: they are joined as far as the window goes. */
-const tinySeconds = 1;
+export const tinySeconds = 1;
 
 interface Piece {
   readonly start: number;
@@ -78,9 +78,10 @@ export function segmentText(text: string, limits: SegmentLimits): Segment[] {
   });
 }
 
-type Fits = (start: number, end: number, seconds: number) => boolean;
+export type Fits = (start: number, end: number, seconds: number) => boolean;
 
-function fitting(text: string, limits: SegmentLimits): Fits {
+/** Whether [start, end) of a text, of so many expected seconds, is at most a segment. */
+export function fitting(text: string, limits: SegmentLimits): Fits {
   return (start, end, seconds) => {
     const most = Math.max(leastSeconds, limits.seconds(end - start + 1) / margin);
     if (seconds > most) return false;
@@ -107,7 +108,7 @@ function* dividedSentences(text: string, fits: Fits): Generator<Piece> {
   }
 }
 
-const pauseAt = (rank: ClauseRank | null): Pause =>
+export const pauseAt = (rank: ClauseRank | null): Pause =>
   rank === 'word' || rank === 'clinging' ? 'none' : 'clause';
 
 /** Whether two neighbours are better spoken as one. */
@@ -117,7 +118,8 @@ function joins(one: Piece, two: Piece): boolean {
   return shorter < tinySeconds || (shorter < shortSeconds && one.seconds + two.seconds <= ordinarySeconds);
 }
 
-function requireTokens(text: string, limits: SegmentLimits): void {
+/** @throws {MetaVoiceError} ERR_TEXT_TOO_LONG */
+export function requireTokens(text: string, limits: SegmentLimits): void {
   if (surelyFits(text.length, limits)) return;
   requireFits(limits.leastTokens(text), limits.tokens, text);
   requireFits(limits.countTokens(text), limits.tokens, text);

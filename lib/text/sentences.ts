@@ -28,8 +28,7 @@ export interface Sentence {
 export function splitSentences(text: string): Sentence[] {
   const plain = blanked(text);
   const blocks = textBlocks(text);
-  if (blocks.length > 0)
-    return blocks.flatMap((block) => sentencesOf(plain.slice(block.start, block.end), block));
+  if (blocks.length > 0) return blocks.flatMap((block) => blockSentences(plain, block));
   const end = plain.trimEnd().length;
   return [{ start: end - plain.trim().length, end, before: 'paragraph' }];
 }
@@ -46,9 +45,16 @@ interface Place {
   readonly parted: boolean;
 }
 
-function sentencesOf(words: string, { start, before }: Block): Sentence[] {
+/**
+ * The sentences of one block.
+ *
+ * @param plain the text, blanked
+ * @param capitals there were capitals in what lies before a block that is the rest of one
+ */
+export function blockSentences(plain: string, { start, end, before }: Block, capitals = false): Sentence[] {
+  const words = plain.slice(start, end);
   const sentences: Sentence[] = [];
-  const cased = /\p{Lu}/u.test(words);
+  const cased = capitals || /\p{Lu}/u.test(words);
   let from = 0;
   let firstWord = wordFrom(words, from);
   for (const place of placesOf(words)) {

@@ -163,6 +163,22 @@ describe('the model', () => {
     expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(whole.samples.length);
   });
 
+  it('speaks a text in pieces, with segments ahead, as it speaks it whole', async () => {
+    const text = 'Good morning.\n\nIt is late.\n\nGood night.';
+    const whole = await tts.synthesize(text, short);
+    expectSpeech(whole);
+    const batched = await MetaVoice.load({ batchSize: 2 });
+    try {
+      for (const each of [tts, batched]) {
+        const speech = await each.synthesize([...text], short);
+        expect(speech.samples).toEqual(whole.samples);
+        expect(speech.codes).toEqual(whole.codes);
+      }
+    } finally {
+      await batched.dispose();
+    }
+  });
+
   it('makes a voice of a recording, and speaks with it', async () => {
     const voice = await tts.voice(fixture('voices/bria.mp3'));
     expect(voice.embedding).toHaveLength(128);

@@ -31,7 +31,7 @@ const code = (expected: string) => expect.objectContaining({ code: expected });
 
 describe('MetaVoice refuses', () => {
   test.each([
-    [undefined, TypeError, /a string for `text` but received undefined/],
+    [undefined, TypeError, /a string or an iterable of strings for `text` but received undefined/],
     [7, TypeError, /`text`/],
     [{ text: 'x' }, TypeError, /`text`/],
   ])('the text %j', async (text, kind, message) => {

@@ -15,6 +15,7 @@ import type {
   Speech,
   SpeechHealth,
   SpeechStream,
+  TextSource,
   VoiceSource,
 } from '../../dist/index.js';
 import * as api from '../../dist/index.js';
@@ -23,7 +24,7 @@ import { type Codes, Stages } from '../../dist/stages.js';
 describe('the types', () => {
   it('of the entry points', () => {
     expectTypeOf(api.synthesize).parameters.toEqualTypeOf<
-      [text: string, options?: LoadOptions & SpeakOptions]
+      [text: TextSource, options?: LoadOptions & SpeakOptions]
     >();
     expectTypeOf(api.synthesize).returns.resolves.toEqualTypeOf<Speech>();
     expectTypeOf(api.MetaVoice.load).returns.resolves.toEqualTypeOf<api.MetaVoice>();
@@ -36,6 +37,14 @@ describe('the types', () => {
     expectTypeOf<api.MetaVoice['stream']>().returns.toEqualTypeOf<SpeechStream>();
     expectTypeOf<api.MetaVoice['voice']>().parameter(0).toEqualTypeOf<VoiceSource>();
     expectTypeOf<api.MetaVoice['voice']>().returns.resolves.toEqualTypeOf<api.Voice>();
+  });
+
+  it('of what may be spoken', () => {
+    expectTypeOf<api.MetaVoice['stream']>().parameter(0).toEqualTypeOf<TextSource>();
+    expectTypeOf<string | string[] | Set<string>>().toExtend<TextSource>();
+    expectTypeOf<AsyncGenerator<string, void>>().toExtend<TextSource>();
+    expectTypeOf<ReadableStream<string>>().toExtend<TextSource>();
+    expectTypeOf<Uint8Array | number[] | AsyncIterable<{ text: string }>>().not.toExtend<TextSource>();
   });
 
   it('of options', () => {

@@ -222,6 +222,25 @@ describe('a segment that may be spoken again', () => {
     expect(reports).toEqual([]);
   });
 
+  it('is spoken no second time when it was stopped in the first, which ends early then', async () => {
+    const halt = new AbortController();
+    const spoken: number[] = [];
+    const chunks = checkedSegment<Chunk>({
+      mode: 'respeak',
+      segment: 1,
+      signal: halt.signal,
+      async *speak(_, attempt) {
+        spoken.push(attempt);
+        yield { samples: new Float32Array(10), endReason: null, name: 'one' };
+        halt.abort();
+      },
+      checker: () => ({ add() {}, finish: async () => checkOf([finding()]) }),
+      report: () => {},
+    });
+    await expect(chunks.next()).rejects.toThrow(/aborted/);
+    expect(spoken).toEqual([0]);
+  });
+
   it('stops being spoken when its reader leaves', async () => {
     const { chunks, log } = stage({ mode: 'report' });
     await chunks.next();
