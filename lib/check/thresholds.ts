@@ -30,7 +30,7 @@ export const restSeconds = 0.4;
 export const restShare = 0.08;
 /**
  * A dropout: so far below the loud frames, for so long, and with edges so steep (within 10 ms). Speech comes down to
- * silence slowly: the steeper edge of two is at most 28 dB, those of zeroed samples at least 70 dB.
+ * silence slowly: the gentler of the two edges is at most 28 dB, that of zeroed samples at least 70 dB.
  */
 export const dropoutDecibels = 50;
 export const dropoutSeconds = 0.03;
