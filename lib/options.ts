@@ -163,6 +163,9 @@ export type TextSource = string | AsyncIterable<string> | Iterable<string>;
 /** Seconds of `flushSeconds`. */
 export const longestFlush = 3600;
 
+/** What is done about what the check of a speech finds. */
+export type CheckMode = 'off' | 'report' | 'respeak';
+
 /** Options of `synthesize` and `stream`. */
 export interface SpeakOptions {
   /**
@@ -219,6 +222,14 @@ export interface SpeakOptions {
    */
   flushSeconds?: number;
   /**
+   * The speech is listened to: another voice, a length that does not fit the text, the end not found, holes, clicks.
+   * `'report'` tells it in `check` of the stream and of the `Speech`; nothing waits for it. `'respeak'` also speaks a segment
+   * with findings once more and hands out the better attempt: segments after the first are held until they are judged, so
+   * load the model with a `batchSize` of 2 or more, that they are spoken ahead. `'off'` saves the work, a few percent.
+   * @default 'report'
+   */
+  check?: CheckMode;
+  /**
    * Speech is cut at this length, pauses counted, with `endReason: 'limit'`. In seconds, greater than 0.
    * @default `maxSeconds` of the model
    */
@@ -251,6 +262,7 @@ export const defaults = {
     quality: 'stream',
     continuity: 'independent',
     flushSeconds: 0.7,
+    check: 'report',
   },
   sampling: { temperature: 1, topP: 0.95, constrain: true },
   guidance: { speaker: 3, prompt: 1 },

@@ -1,6 +1,8 @@
 /** From a request to the facts that speaking it needs: segments, ends of chunks, limits, and what the engine is asked. */
 
 import type { CallSite } from './call-site.js';
+import { Checker, voiceReference } from './check/checker.js';
+import { restsOf } from './check/rests.js';
 import { requirePart } from './describe-model.js';
 import type { LoadedModel } from './load-model.js';
 import type { UtteranceRequest } from './native/contract.js';
@@ -9,8 +11,9 @@ import { planText, streamedText, wholeText } from './plan-text.js';
 import type { ResolvedSpeakOptions } from './resolve-options.js';
 import { fillSampling } from './resolve-sampling.js';
 import { pauseSamples } from './stream/joins.js';
-import type { PlannedSegment, SpeechPlan } from './stream/plan.js';
+import type { SpeechPlan } from './stream/plan.js';
 import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
+import { expectedSeconds } from './text/spoken-length.js';
 
 /** Finished chunks that may wait for a slow reader before the engine rests. */
 const waitingChunks = 2;
@@ -28,7 +31,16 @@ export interface RequestLimits {
 
 type PlanFacts = Pick<
   SpeechPlan,
-  'seed' | 'sampleRate' | 'hop' | 'text' | 'pauseSamples' | 'maximumFrames' | 'concurrent' | 'start'
+  | 'seed'
+  | 'sampleRate'
+  | 'hop'
+  | 'text'
+  | 'pauseSamples'
+  | 'maximumFrames'
+  | 'concurrent'
+  | 'start'
+  | 'check'
+  | 'checker'
 >;
 
 /**
@@ -58,7 +70,6 @@ export function planSpeech(
     maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6));
   const request = {
     seed: options.seed,
-    attempt: 0,
     sampling: fillSampling(options.sampling, manifest.sampling),
     chunkEnds: ends,
     lookAhead,
@@ -77,13 +88,23 @@ export function planSpeech(
     pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
     maximumFrames,
     concurrent: Math.min(batchSize, mostConcurrent),
-    start: (segment: PlannedSegment, index, speaker, ahead) =>
+    start: (segment, index, speaker, ahead, attempt) =>
       native.start({
         ...segment.encode(),
         ...request,
         speaker,
         segment: index,
+        attempt,
         waitingChunks: ahead ? ends.length : waitingChunks,
       } satisfies UtteranceRequest),
+    check: options.check,
+    checker: ({ text: spoken }, index, speaker, attempt) =>
+      new Checker({
+        segment: index,
+        attempt,
+        sampleRate,
+        expected: { seconds: expectedSeconds(spoken), rests: restsOf(spoken, expectedSeconds) },
+        voice: manifest.speakerEncoder ? voiceReference(native, speaker) : null,
+      }),
   };
 }

@@ -21,6 +21,7 @@ import {
   signalOf,
 } from './option-values.js';
 import {
+  type CheckMode,
   type DeviceOption,
   defaults,
   type LoadOptions,
@@ -64,6 +65,7 @@ export interface ResolvedSpeakOptions {
   readonly pauseSeconds: ResolvedPauses;
   readonly continuity: 'independent';
   readonly flushSeconds: number;
+  readonly check: CheckMode;
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -97,6 +99,7 @@ export const speakKeys = [
   'pauseSeconds',
   'continuity',
   'flushSeconds',
+  'check',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -174,6 +177,7 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
       longestFlush,
       defaults.speak.flushSeconds,
     ),
+    check: resolveCheck(orDefault(options.check, defaults.speak.check)),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -255,6 +259,11 @@ function resolvePauseSeconds(value: unknown): ResolvedPauses {
   const seconds = (kind: keyof ResolvedPauses) =>
     numberOf(asked[kind], `pauseSeconds.${kind}`, 0, longestPause, fallback[kind]);
   return { sentence: seconds('sentence'), clause: seconds('clause'), paragraph: seconds('paragraph') };
+}
+
+function resolveCheck(value: unknown): CheckMode {
+  requireOneOf(value, ['off', 'report', 'respeak'], 'check');
+  return value as CheckMode;
 }
 
 function resolveLogger(value: unknown): Logger {

@@ -40,6 +40,7 @@ ${loadHelp}
   --decoder D         auto or encodec
   --pause X[,Y[,Z]]   seconds of silence after a sentence, a clause, a paragraph; default 0.3,0.1,0.7
   --flush X           speak what is there when stdin gives nothing for so many seconds; default 0.7
+  --check M           report (default), respeak what sounds wrong, or off
   --max-seconds X     cut the speech at this length
   --json              tell about the speech in JSON
 `;
@@ -59,6 +60,7 @@ const known = {
   decoder: { type: 'string' },
   pause: { type: 'string' },
   flush: { type: 'string' },
+  check: { type: 'string' },
   'max-seconds': { type: 'string' },
   json: { type: 'boolean' },
 } as const;
@@ -103,7 +105,7 @@ function closeStream(stream: NodeJS.ReadableStream): void {
 }
 
 function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
-  const { quality, decoder } = values;
+  const { quality, decoder, check } = values;
   const temperature = numberArgument(values.temperature, 'temperature');
   const given: Record<keyof SpeakOptions & string, unknown> = {
     voice: voiceArgument(values),
@@ -121,6 +123,7 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     pauseSeconds: pauseArgument(values.pause),
     continuity: undefined,
     flushSeconds: numberArgument(values.flush, 'flush'),
+    check,
     maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
     signal: terminal.signal,
     onProgress: showProgress(terminal),
@@ -227,12 +230,19 @@ function words(speech: Speech, output: string, { device, dtype, reason }: MetaVo
   const cut = endReason === 'limit' ? ', cut at the limit' : '';
   const redone = health.redoneSteps + health.redoneWindows;
   const again = redone > 0 ? `, ${redone} steps done again in float32` : '';
-  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
+  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n${heard(speech)}`;
 }
+
+/** A line for each finding in what was written; that it was cut is told already. */
+const heard = ({ check }: Speech): string =>
+  check.findings
+    .filter(({ heard, kind }) => heard && kind !== 'limit')
+    .map(({ startSeconds, message }) => `  at ${startSeconds.toFixed(1)} s: ${message}\n`)
+    .join('');
 
 async function facts(speech: Speech, file: string, tts: MetaVoice) {
   const { device, dtype, reason, model, plan } = tts;
-  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health } = speech;
+  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health, check } = speech;
   return {
     file,
     durationSeconds,
@@ -242,6 +252,7 @@ async function facts(speech: Speech, file: string, tts: MetaVoice) {
     decoder,
     timings,
     health,
+    check,
     device,
     dtype,
     reason,

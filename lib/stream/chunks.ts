@@ -1,6 +1,7 @@
 /** The one generator: everything that hands out speech, whole or in pieces, is a view over it. */
 
 import { asking } from '../call-site.js';
+import { CheckLog } from './check-report.js';
 import type { Codes } from './codes.js';
 import type { SpeechPlan } from './plan.js';
 import { Run } from './run.js';
@@ -54,6 +55,7 @@ export interface Tally {
   decoder: number;
   steps: number;
   health: SpeechHealth;
+  checks: CheckLog;
   /** Milliseconds from the request to the first sound and to the end; null before. */
   firstAudio: number | null;
   total: number | null;
@@ -66,6 +68,7 @@ export const emptyTally = (): Tally => ({
   decoder: 0,
   steps: 0,
   health: { redoneSteps: 0, redoneWindows: 0 },
+  checks: new CheckLog(),
   firstAudio: null,
   total: null,
 });
@@ -102,6 +105,9 @@ export async function* chunks(
       run.widen();
       yield chunk;
     }
+    // The reader has all of it; the end comes when nothing is being judged any more.
+    await tally.checks.settled();
+    halt.signal.throwIfAborted();
   } catch (error) {
     // Leaving early is no failure; the user's abort is, and keeps its own reason.
     if (signal?.aborted) throw signal.reason;

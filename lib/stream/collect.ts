@@ -5,6 +5,8 @@ import { encodeWav, wavHeader } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
+import type { CheckMode } from '../options.js';
+import type { CheckReport } from './check-report.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, joinCodes } from './codes.js';
 
@@ -38,6 +40,7 @@ interface SpeechParts {
   timings: SpeechTimings;
   codes: Codes;
   health: SpeechHealth;
+  check: CheckReport;
 }
 
 let createSpeech: (parts: SpeechParts) => Speech;
@@ -57,6 +60,8 @@ export class Speech {
   readonly codes: Codes;
   /** What overflowed in 16 bit and was done again in float32. */
   readonly health: Readonly<SpeechHealth>;
+  /** What was found when it was listened to. */
+  readonly check: Readonly<CheckReport>;
   readonly decoder = 'encodec' as const;
 
   private constructor(parts: SpeechParts) {
@@ -68,6 +73,7 @@ export class Speech {
     this.timings = parts.timings;
     this.codes = parts.codes;
     this.health = parts.health;
+    this.check = parts.check;
   }
 
   static {
@@ -101,12 +107,18 @@ export class Speech {
 /** Reads a stream to its end. `extra.load` is the time that loading took. */
 export async function collect(
   source: AsyncIterable<AudioChunk>,
-  request: { seed: number; sampleRate: number; tally: Readonly<Tally>; halted: AbortSignal },
+  request: {
+    seed: number;
+    sampleRate: number;
+    check: CheckMode;
+    tally: Readonly<Tally>;
+    halted: AbortSignal;
+  },
   extra: { load?: number } = {},
 ): Promise<Speech> {
   const all: AudioChunk[] = [];
   for await (const chunk of source) all.push(chunk);
-  const { seed, sampleRate, tally, halted } = request;
+  const { seed, sampleRate, check, tally, halted } = request;
   const endReason = all.at(-1)?.endReason;
   if (!endReason) halted.throwIfAborted();
   if (!endReason)
@@ -120,6 +132,7 @@ export async function collect(
     endReason,
     codes: joinCodes(all.map((chunk) => chunk.codes)),
     health: { ...tally.health },
+    check: tally.checks.report(check),
     timings: {
       ...extra,
       prefill: tally.prefill,

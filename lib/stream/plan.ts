@@ -1,12 +1,15 @@
 /** What a request comes to once it was judged: everything that speaking it needs, and nothing computed yet. */
 
 import type { CallSite } from '../call-site.js';
+import type { Checker } from '../check/checker.js';
 import type { NativeUtterance } from '../native/contract.js';
-import type { OnProgress } from '../options.js';
+import type { CheckMode, OnProgress } from '../options.js';
 import type { Pause } from '../text/segment.js';
 
 /** A segment whose turn will come. */
 export interface PlannedSegment {
+  /** Normalised, as it is spoken. */
+  readonly text: string;
   /** Its place in the text, in UTF-16 units. */
   readonly offset: number;
   readonly length: number;
@@ -57,6 +60,18 @@ export interface SpeechPlan {
   onDispose(listener: () => void): () => void;
   /** The embedding of the voice; computed now if it is a recording. */
   speaker(signal: AbortSignal): Promise<Float32Array>;
-  /** @param ahead it is not read yet, and may be spoken to its end all the same */
-  start(segment: PlannedSegment, index: number, speaker: Float32Array, ahead: boolean): NativeUtterance;
+  /**
+   * @param ahead it is not read yet, and may be spoken to its end all the same
+   * @param attempt how often it was spoken before
+   */
+  start(
+    segment: PlannedSegment,
+    index: number,
+    speaker: Float32Array,
+    ahead: boolean,
+    attempt: number,
+  ): NativeUtterance;
+  readonly check: CheckMode;
+  /** What listens to an attempt. */
+  checker(segment: PlannedSegment, index: number, speaker: Float32Array, attempt: number): Checker;
 }

@@ -3,11 +3,12 @@
 import { asking, fromEngine } from '../call-site.js';
 import { MetaVoiceError } from '../errors.js';
 import type { NativeChunk } from '../native/contract.js';
+import { CheckedUtterance } from './checked-utterance.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, splitCodes } from './codes.js';
 import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
-import { type BegunSegment, SegmentsAhead } from './segments-ahead.js';
+import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
 
 export class Run {
   readonly #plan: SpeechPlan;
@@ -20,6 +21,8 @@ export class Run {
   #codebooks = 0;
   #frames = 0;
   #samples = 0;
+  /** Where the segment in hand begins. */
+  #startSeconds = 0;
   #cut = false;
   #segmentDone = false;
   #finished = false;
@@ -65,14 +68,21 @@ export class Run {
 
   cancel(): void {
     this.#ahead.cancel();
+    this.#tally.checks.cancel();
   }
 
-  #start(segment: PlannedSegment, index: number, ahead: boolean) {
-    this.#plan.requireOpen();
+  #start(segment: PlannedSegment, index: number, ahead: boolean): SpokenUtterance {
+    const { check, site, requireOpen } = this.#plan;
+    const speaker = this.#speaker!;
+    const start = (attempt: number) =>
+      this.#plan.start(segment, index, speaker, ahead || attempt > 0, attempt);
+    requireOpen();
     try {
-      return this.#plan.start(segment, index, this.#speaker!, ahead);
+      if (check === 'off') return start(0);
+      const checker = (attempt: number) => this.#plan.checker(segment, index, speaker, attempt);
+      return new CheckedUtterance({ mode: check, segment: index, start, checker });
     } catch (error) {
-      throw fromEngine(error, this.#plan.site);
+      throw fromEngine(error, site);
     }
   }
 
@@ -88,6 +98,7 @@ export class Run {
     const silence = new Float32Array(Math.min(pause, this.#roomSamples()));
     const chunk = silence.length > 0 ? this.#silent(silence) : null;
     this.#current = next;
+    this.#startSeconds = (this.#samples + silence.length) / this.#plan.sampleRate;
     this.#segmentDone = false;
     this.#health = { redoneSteps: 0, redoneWindows: 0 };
     return chunk;
@@ -195,6 +206,9 @@ export class Run {
     this.#tally.secondStage += timings.secondStage;
     this.#tally.decoder += timings.decoder;
     this.#tally.steps += timings.steps;
+    const { utterance } = this.#current!;
+    if (utterance.checks)
+      this.#tally.checks.add(utterance.checks, this.#startSeconds, () => utterance.cancel());
   }
 }
 

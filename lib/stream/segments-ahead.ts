@@ -1,23 +1,27 @@
 /** The segments of a request in their order, begun before their turn: while one is read, the next are spoken beside it. */
 
+import type { SegmentCheck } from '../check/findings.js';
 import type { NativeUtterance } from '../native/contract.js';
 import type { PlannedSegment, PlannedText } from './plan.js';
+
+/** A plain one is not judged. */
+export type SpokenUtterance = NativeUtterance & { readonly checks?: Promise<SegmentCheck[]> };
 
 export interface BegunSegment {
   readonly index: number;
   readonly segment: PlannedSegment;
-  readonly utterance: NativeUtterance;
+  readonly utterance: SpokenUtterance;
 }
 
 interface Waiting {
   readonly index: number;
   readonly segment: PlannedSegment;
-  utterance: NativeUtterance | null;
+  utterance: SpokenUtterance | null;
   /** Why it could not begin; told when its turn comes. */
   failure: { readonly error: unknown } | null;
 }
 
-type Start = (segment: PlannedSegment, index: number, ahead: boolean) => NativeUtterance;
+type Start = (segment: PlannedSegment, index: number, ahead: boolean) => SpokenUtterance;
 
 /**
  * What is begun ahead never depends on what was read, so neither do the bytes. Beside the segments that are spoken, one
@@ -31,7 +35,7 @@ export class SegmentsAhead {
   /** Utterances at a time; 1 until `widen()`. */
   #width = 1;
   #index = 0;
-  #reading: NativeUtterance | null = null;
+  #reading: SpokenUtterance | null = null;
   #asking = false;
   #ended = false;
   #failure: { readonly error: unknown } | null = null;

@@ -59,6 +59,7 @@ const speak: Record<string, Right> = {
   'options.pauseSeconds.paragraph': ['-0', '0.5'],
   'options.continuity': [],
   'options.flushSeconds': ['-0', '0.5'],
+  'options.check': [],
   'options.maxSeconds': numbers.slice(1),
   'options.signal': [],
   'options.onProgress': load['options.onProgress']!,

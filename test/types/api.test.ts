@@ -4,8 +4,10 @@ import type { Readable } from 'node:stream';
 import { describe, expectTypeOf, it } from 'vitest';
 import type {
   AudioChunk,
+  CheckReport,
   Device,
   ErrorCode,
+  Finding,
   LoadOptions,
   MemoryPlan,
   PlanOptions,
@@ -64,6 +66,9 @@ describe('the types', () => {
     expectTypeOf<Speech['endReason']>().toEqualTypeOf<'end' | 'limit'>();
     expectTypeOf<Speech['health']>().toEqualTypeOf<Readonly<SpeechHealth>>();
     expectTypeOf<SpeechStream['health']>().toEqualTypeOf<SpeechHealth>();
+    expectTypeOf<Speech['check']>().toEqualTypeOf<Readonly<CheckReport>>();
+    expectTypeOf<SpeechStream['check']>().toEqualTypeOf<CheckReport>();
+    expectTypeOf<CheckReport['findings']>().toEqualTypeOf<Finding[]>();
     expectTypeOf<AudioChunk['samples']>().toEqualTypeOf<Float32Array>();
     expectTypeOf<api.MetaVoiceError['code']>().toEqualTypeOf<ErrorCode>();
   });
