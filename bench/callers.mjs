@@ -8,9 +8,15 @@ import { percentile } from './percentile.mjs';
 
 const words =
   'the morning train to the coast was late again so we walked along the river and talked about the garden';
-const { model, dtype = 'auto', counts, serial, seconds = null, batchSize, maxSeconds = null } = JSON.parse(
-  process.argv[2] ?? '{}',
-);
+const {
+  model,
+  dtype = 'auto',
+  counts,
+  serial,
+  seconds = null,
+  batchSize,
+  maxSeconds = null,
+} = JSON.parse(process.argv[2] ?? '{}');
 
 /** A sentence of its own for each caller. @param {number} caller */
 function sentenceOf(caller) {
@@ -44,8 +50,14 @@ function summary(calls, took) {
     callers: calls.length,
     audioSeconds: audio,
     audioSecondsPerSecond: audio / took,
-    firstAudioP50: percentile(calls.map(({ first }) => first), 0.5),
-    firstAudioP95: percentile(calls.map(({ first }) => first), 0.95),
+    firstAudioP50: percentile(
+      calls.map(({ first }) => first),
+      0.5,
+    ),
+    firstAudioP95: percentile(
+      calls.map(({ first }) => first),
+      0.95,
+    ),
     underrunSeconds: calls.reduce((sum, call) => sum + call.silent, 0),
   };
 }

@@ -169,6 +169,7 @@ const parts = {
       dtype: 'float32',
       batchSize: 1,
       maxQueue: 0,
+      cachePositions: 0,
       deterministic: false,
     });
     const nothing = await engine.loadModel({

@@ -32,7 +32,8 @@ function randomNumbers(seed) {
   };
 }
 
-const load = () => MetaVoice.load({ model: 'bundled', device: 'cpu', dtype: 'float32', batchSize, maxQueue: 12 });
+const load = () =>
+  MetaVoice.load({ model: 'bundled', device: 'cpu', dtype: 'float32', batchSize, maxQueue: 12 });
 
 /** What every request says when nobody else is there: chunk after chunk. */
 async function spokenAlone() {
@@ -69,7 +70,8 @@ async function* wordByWord(text, breaks) {
 async function callOnce(tts, random, alone, report) {
   const text = texts[Math.floor(random() * texts.length)] ?? '';
   const seed = Math.floor(random() * seeds);
-  const manner = ['reads', 'slow', 'pauses', 'leaves', 'aborts', 'pieces', 'breaks'][Math.floor(random() * 7)] ?? '';
+  const manner =
+    ['reads', 'slow', 'pauses', 'leaves', 'aborts', 'pieces', 'breaks'][Math.floor(random() * 7)] ?? '';
   const until = Math.floor(random() * 3);
   const moment = Math.floor(random() * 400);
   const wanted = alone.get(`${seed} ${text}`) ?? [];
@@ -90,7 +92,8 @@ async function callOnce(tts, random, alone, report) {
       if (manner === 'pauses' && index === 1) await wait(3 * moment);
       if (manner === 'leaves' && index > until) break;
     }
-    if (manner === 'reads' && index !== wanted.length) report.wrong.push(`heard ${index} of ${wanted.length} chunks`);
+    if (manner === 'reads' && index !== wanted.length)
+      report.wrong.push(`heard ${index} of ${wanted.length} chunks`);
     if (manner === 'breaks') report.wrong.push('a source broke and nobody was told');
   } catch (error) {
     outcome = error === reason ? 'aborted' : error instanceof SourceBroke ? 'broke' : codeOf(error);
@@ -162,7 +165,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       callers: { type: 'string', default: '24' },
     },
   });
-  const settings = { seconds: Number(values.seconds), seed: Number(values.seed), callers: Number(values.callers) };
+  const settings = {
+    seconds: Number(values.seconds),
+    seed: Number(values.seed),
+    callers: Number(values.callers),
+  };
   const result = await stress(settings);
   process.stdout.write(`${JSON.stringify({ ...settings, ...result }, null, 2)}\n`);
   if (result.wrong.length + result.leaks.length > 0) process.exitCode = 1;

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import type { Manifest, TransformerManifest } from './checkpoint/manifest.js';
 import { MetaVoiceError } from './errors.js';
-import type { Dtype, ModelDescription, TransformerDescription } from './native/contract.js';
+import type { ModelDescription, TransformerDescription } from './native/contract.js';
 
 export type PartName = 'firstStage' | 'secondStage' | 'speakerEncoder' | 'codec';
 

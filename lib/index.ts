@@ -21,11 +21,13 @@ export type {
   VoiceSource,
 } from './options.js';
 export { type DeviceDescription, type PlanOptions, plan } from './plan.js';
+export type { ModelStatistics } from './statistics.js';
 export type { ByteFormat, ByteOptions } from './stream/bytes.js';
 export type { CheckReport } from './stream/check-report.js';
 export type { AudioChunk, SpeechHealth } from './stream/chunks.js';
 export type { Codes } from './stream/codes.js';
 export type { Speech, SpeechTimings } from './stream/collect.js';
+export type { SpeechEvent, SpeechOutcome } from './stream/diagnostics.js';
 export type { NodeReadableOptions, SpeechStream } from './stream/speech-stream.js';
 export { synthesize } from './synthesize.js';
 export type { VoiceQuality } from './voice/quality.js';

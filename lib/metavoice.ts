@@ -17,6 +17,7 @@ import {
   resolveLoadOptions,
   resolveSpeakOptions,
 } from './resolve-options.js';
+import { type ModelStatistics, statisticsOf } from './statistics.js';
 import type { Speech } from './stream/collect.js';
 import type { SpeechPlan } from './stream/plan.js';
 import { createSpeechStream, type SpeechStream } from './stream/speech-stream.js';
@@ -126,6 +127,16 @@ export class MetaVoice implements AsyncDisposable {
     const { native, residentBefore } = this.#model;
     const onDevice = await native.peakDeviceBytes();
     return onDevice ?? Math.max(0, process.resourceUsage().maxRSS * 1024 - residentBefore);
+  }
+
+  /**
+   * What the model is doing, and has done since it was loaded: load, memory of keys and values, rates, times to first audio.
+   *
+   * @throws MetaVoiceError ERR_DISPOSED.
+   */
+  stats(): ModelStatistics {
+    this.#requireOpen();
+    return statisticsOf(this.#model.native.statistics());
   }
 
   /** The libtorch that computes: its version, its folder and where that was found. */

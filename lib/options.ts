@@ -65,13 +65,14 @@ export interface LoadOptions {
    */
   quantization?: Quantization;
   /**
-   * Utterances that may hold a key-value cache at the same time. Integer, 1 to 256.
+   * Utterances of the greatest length that memory for keys and values is planned for. All that fit are spoken side by
+   * side, in one batch; short ones share the memory of long ones, up to four for each. Integer, 1 to 256.
    * @default 1
    */
   batchSize?: number;
   /**
-   * Requests that may wait for their turn; one more is refused with ERR_QUEUE_FULL and the wait to be expected. Integer,
-   * 0 to 65,536.
+   * Requests that may wait for their turn; one more is refused with ERR_QUEUE_FULL and the wait to be expected. Later
+   * segments of what is being spoken are never refused. Integer, 0 to 65,536.
    * @default 128
    */
   maxQueue?: number;

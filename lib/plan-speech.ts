@@ -21,6 +21,9 @@ const waitingChunks = 2;
 /** Segments of one text that are spoken at the same time: more would only be further ahead of the ear. */
 const mostConcurrent = 4;
 
+/** What a segment will hardly exceed: the memory that is set aside for it. One that does gets more, if need be later. */
+const likelySeconds = (expected: number): number => 1 + 1.5 * expected;
+
 export interface RequestLimits {
   /** Null: as long as the windows allow. */
   readonly maxSeconds: number | null;
@@ -95,6 +98,7 @@ export function planSpeech(
         speaker,
         segment: index,
         attempt,
+        likelyFrames: Math.ceil(likelySeconds(expectedSeconds(segment.text)) * frameRate),
         waitingChunks: ahead ? ends.length : waitingChunks,
       } satisfies UtteranceRequest),
     check: options.check,

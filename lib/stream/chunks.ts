@@ -3,6 +3,7 @@
 import { asking } from '../call-site.js';
 import { CheckLog } from './check-report.js';
 import type { Codes } from './codes.js';
+import { type SpeechOutcome, Told } from './diagnostics.js';
 import type { SpeechPlan } from './plan.js';
 import { Run } from './run.js';
 
@@ -85,7 +86,11 @@ export async function* chunks(
 ): AsyncGenerator<AudioChunk, void, undefined> {
   // What lies between the call and the first pull is the reader's: nothing is computed then.
   const began = performance.now() - plan.judged;
-  const run = new Run(plan, tally, () => performance.now() - began);
+  const clock = () => performance.now() - began;
+  const run = new Run(plan, tally, clock);
+  const told = new Told(plan.seed, clock);
+  let outcome: SpeechOutcome = 'left';
+  let failure: unknown;
   const { signal } = plan;
   const onAbort = () => halt.abort(signal?.reason);
   const onHalt = () => run.cancel();
@@ -100,7 +105,11 @@ export async function* chunks(
     run.begin(await asking(plan.site, () => plan.speaker(halt.signal)));
     halt.signal.throwIfAborted();
     for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
-      if (tally.firstAudio === null && isAudible(chunk.samples)) tally.firstAudio = chunk.readyMilliseconds;
+      if (tally.firstAudio === null && isAudible(chunk.samples)) {
+        tally.firstAudio = chunk.readyMilliseconds;
+        told.firstAudio(tally.firstAudio);
+      }
+      told.chunk(chunk);
       if (chunk.last) tally.total = chunk.readyMilliseconds;
       run.widen();
       yield chunk;
@@ -108,15 +117,24 @@ export async function* chunks(
     // The reader has all of it; the end comes when nothing is being judged any more.
     await tally.checks.settled();
     halt.signal.throwIfAborted();
+    outcome = 'ended';
   } catch (error) {
     // Leaving early is no failure; the user's abort is, and keeps its own reason.
-    if (signal?.aborted) throw signal.reason;
-    if (!halt.signal.aborted) throw error;
+    if (signal?.aborted) {
+      outcome = 'aborted';
+      throw signal.reason;
+    }
+    if (!halt.signal.aborted) {
+      outcome = 'failed';
+      failure = error;
+      throw error;
+    }
   } finally {
     signal?.removeEventListener('abort', onAbort);
     halt.signal.removeEventListener('abort', onHalt);
     forget();
     run.cancel();
+    told.end(outcome, tally, failure);
   }
 }
 

@@ -150,7 +150,7 @@ void Scheduler::release_pool() {
 void Scheduler::retire_finished() {
   places_.retire([this](Utterance& utterance) {
     const double spent = utterance.spent();
-    const bool cancelled = utterance.cancelled();
+    const bool cancelled = !utterance.done();
     if (!cancelled && spent > 0)
       mean_milliseconds_ = mean_milliseconds_ == 0 ? spent : (1 - kNewest) * mean_milliseconds_ + kNewest * spent;
     statistics_.count(cancelled ? Statistics::Fate::cancelled : utterance.failed() ? Statistics::Fate::failed : Statistics::Fate::ended);

@@ -122,6 +122,11 @@ bool Utterance::finished() const {
   return done_ || cancelled();
 }
 
+bool Utterance::done() const {
+  const std::lock_guard lock(mutex_);
+  return done_;
+}
+
 bool Utterance::failed() const {
   const std::lock_guard lock(mutex_);
   return failure_ != nullptr;

@@ -63,6 +63,8 @@ class Utterance {
   Need need() const;
   bool wants_work() const;
   bool finished() const;
+  // It came to its end, well or not, whatever its reader did afterwards.
+  bool done() const;
   bool failed() const;
   // The prompt. With a pool, which must have room for it, its keys and values go there.
   void prompt(layers::KvPool* pool);

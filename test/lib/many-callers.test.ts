@@ -23,7 +23,11 @@ describe('64 streams of one model', () => {
       Array.from({ length: callers }, (_, caller) => tts.synthesize(textOf(caller), optionsOf(caller))),
     );
     const { totals, peaks, keyValueCache, active, queued } = tts.stats();
-    expect({ active, queued, usedPages: keyValueCache.usedPages }).toEqual({ active: 0, queued: 0, usedPages: 0 });
+    expect({ active, queued, usedPages: keyValueCache.usedPages }).toEqual({
+      active: 0,
+      queued: 0,
+      usedPages: 0,
+    });
     expect(totals).toMatchObject({ ended: callers, cancelled: 0, failed: 0, refused: 0 });
     expect(totals.utterancesPerStep).toBeGreaterThan(4);
     // Short utterances share what is planned for long ones.
@@ -31,7 +35,10 @@ describe('64 streams of one model', () => {
     for (const [caller, speech] of together.entries()) {
       const alone = await tts.synthesize(textOf(caller), optionsOf(caller));
       expect(alone.durationSeconds, textOf(caller)).toBeGreaterThan(0.2);
-      expect(Buffer.from(speech.samples.buffer).equals(Buffer.from(alone.samples.buffer)), textOf(caller)).toBe(true);
+      expect(
+        Buffer.from(speech.samples.buffer).equals(Buffer.from(alone.samples.buffer)),
+        textOf(caller),
+      ).toBe(true);
     }
   });
 });
@@ -43,6 +50,8 @@ describe('callers who behave badly, for a minute', () => {
     expect(leaks).toEqual([]);
     expect(heard).toBeGreaterThan(50);
     // Every way to go was gone.
-    expect(Object.keys(outcomes).sort()).toEqual(expect.arrayContaining(['ERR_DISPOSED', 'aborted', 'broke', 'ended']));
+    expect(Object.keys(outcomes).sort()).toEqual(
+      expect.arrayContaining(['ERR_DISPOSED', 'aborted', 'broke', 'ended']),
+    );
   });
 });

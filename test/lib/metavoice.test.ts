@@ -222,6 +222,7 @@ describe('what the engine is asked', () => {
           },
           chunkEnds: Int32Array.of(60, 120),
           lookAhead: 16,
+          likelyFrames: 0,
           whole: false,
           maximumFrames: 250,
           waitingChunks: 2,

@@ -326,6 +326,7 @@ TEST_SUITE("engine/scheduler") {
     settle(scheduler);
     const engine::Snapshot now = scheduler.statistics();
     CHECK(now.ended == 64);
+    CHECK(now.cancelled == 0);
     CHECK(now.used_pages == 0);
     CHECK(now.peak_used_pages <= now.pages);
     CHECK(now.peak_active > 16);  // short ones share the pages of long ones
