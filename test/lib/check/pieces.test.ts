@@ -31,7 +31,7 @@ describe('the pieces', () => {
   });
 
   it('are the checker\u2019s own: who gave them may change and transfer them', async () => {
-    const samples = voiced(2, rate);
+    const samples = Float32Array.from(voiced(2, rate));
     const checker = new Checker({
       segment: 3,
       attempt: 1,
