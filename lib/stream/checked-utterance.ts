@@ -72,6 +72,8 @@ export class CheckedUtterance implements NativeUtterance {
 
   async *#speak(attempt: number): AsyncGenerator<NativeChunk, void, undefined> {
     try {
+      // Nobody would end what begins after the end.
+      this.#halt.signal.throwIfAborted();
       const utterance = this.#first ?? this.#request.start(attempt);
       this.#first = null;
       this.#utterance = utterance;

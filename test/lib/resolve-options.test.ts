@@ -249,6 +249,12 @@ describe('resolved options', () => {
     });
   });
 
+  test.each(['off', 'report', 'respeak'] as const)('know the check %s, in each place', (check) => {
+    expect(resolveSpeakOptions({ check }).check).toBe(check);
+    expect(resolveSynthesizeOptions({ check }, none).speak.check).toBe(check);
+    expect(() => resolveLoadOptions({ check }, none)).toThrow(/it is an option of `synthesize` and `stream`/);
+  });
+
   it('draw another seed each time', () => {
     const seeds = new Set(Array.from({ length: 20 }, () => resolveSpeakOptions({}).seed));
     expect(seeds.size).toBeGreaterThan(15);

@@ -61,6 +61,7 @@ describe('wrong usage ends with 2', () => {
     [['say', 'hi', '--seed', '1.5'], /for `seed`/],
     [['say', 'hi', '--device', 'gpu'], /for `device`/],
     [['say', 'hi', '--quality', 'best'], /for `quality`/],
+    [['say', 'hi', '--check', 'twice'], /one of 'off', 'report', 'respeak' for `check`/],
     [['say', 'hi', '--guidance', '1,2,3'], /X or X,Y/],
     [['say', 'hi', '--pause', '1,2,3,4'], /X, X,Y or X,Y,Z for `--pause`/],
     [['say', 'hi', '--pause', 'long'], /a number for `--pause`/],
@@ -158,6 +159,7 @@ describe('with the engine', () => {
       seed: 4,
       decoder: 'encodec',
       health: { redoneSteps: 0, redoneWindows: 0 },
+      check: { mode: 'report', segments: 1, respoken: 0, findings: expect.any(Array) },
       memory: { planned: expect.any(Number), peak: expect.any(Number) },
     });
     const streamed = await run(['say', '-', '-o', '-', ...short], { input: text });
