@@ -211,7 +211,8 @@ export interface SpeakOptions {
   pauseSeconds?: { sentence?: number; clause?: number; paragraph?: number };
   /**
    * How the segments of a long text follow each other: `'independent'` speaks each for itself, the next ones ahead of
-   * their turn. `'continue'` (each goes on from the sound of the one before) is not in this version.
+   * their turn. `'continue'` lets each go on from the sound of the one before, as far as the windows hold both: one after
+   * another, in the same breath, and with its errors.
    * @default 'independent'
    */
   continuity?: 'independent' | 'continue';

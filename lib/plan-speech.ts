@@ -7,9 +7,10 @@ import { requirePart } from './describe-model.js';
 import type { LoadedModel } from './load-model.js';
 import type { UtteranceRequest } from './native/contract.js';
 import type { TextSource } from './options.js';
-import { planText, streamedText, wholeText } from './plan-text.js';
+import { encodeText, planText, streamedText, wholeText } from './plan-text.js';
 import type { ResolvedSpeakOptions } from './resolve-options.js';
 import { fillSampling } from './resolve-sampling.js';
+import type { SpokenContext } from './stream/context.js';
 import { pauseSamples } from './stream/joins.js';
 import type { SpeechPlan } from './stream/plan.js';
 import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
@@ -41,6 +42,7 @@ type PlanFacts = Pick<
   | 'pauseSamples'
   | 'maximumFrames'
   | 'concurrent'
+  | 'continues'
   | 'start'
   | 'check'
   | 'checker'
@@ -71,6 +73,16 @@ export function planSpeech(
   const limits = { chunkFrames, frameRate };
   const maximumFrames =
     maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6));
+  const continues = options.continuity === 'continue';
+  /** Ids and codes of a segment behind the one before; null where the windows do not hold both, and it begins anew. */
+  const goingOn = (text: string, { text: past, codes, frames }: SpokenContext) => {
+    const ids = encodeText(`${past} ${text}`, firstStage, secondStage);
+    const room = firstStage.positions - ids.firstStageIds.length - 2 * frames;
+    const fits =
+      room >= 2 * Math.ceil(likelySeconds(expectedSeconds(text)) * frameRate) &&
+      secondStage.positions - 1 - ids.secondStageIds.length - frames >= chunkFrames;
+    return fits ? { ...ids, context: codes } : null;
+  };
   const request = {
     seed: options.seed,
     sampling: fillSampling(options.sampling, manifest.sampling),
@@ -90,10 +102,14 @@ export function planSpeech(
         : streamedText(text, firstStage, secondStage, { ...limits, ...options, site }),
     pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
     maximumFrames,
-    concurrent: Math.min(batchSize, mostConcurrent),
-    start: (segment, index, speaker, ahead, attempt) =>
+    concurrent: continues ? 1 : Math.min(batchSize, mostConcurrent),
+    continues,
+    start: (segment, index, speaker, ahead, attempt, before) =>
       native.start({
-        ...segment.encode(),
+        ...((before && goingOn(segment.text, before)) ?? {
+          ...segment.encode(),
+          context: new Uint16Array(0),
+        }),
         ...request,
         speaker,
         segment: index,

@@ -55,10 +55,7 @@ function readersOf(
   };
   return {
     limits,
-    encode: (text: string) => ({
-      firstStageIds: first.tokenizer.encode(text),
-      secondStageIds: second.tokenizer.encode(text),
-    }),
+    encode: (text: string) => encodeText(text, firstStage, secondStage),
     /** Refuses letters that cannot be spoken (ERR_TEXT), by their places in the text that `text` begins in at `offset`. */
     judge(text: string, offset: number): string {
       const normalized = normalizeText(text, offset);
@@ -68,6 +65,16 @@ function readersOf(
     },
   };
 }
+
+/** The ids that both stages read of a normalised text. */
+export const encodeText = (
+  text: string,
+  firstStage: TransformerManifest,
+  secondStage: TransformerManifest,
+): ReturnType<PlannedSegment['encode']> => ({
+  firstStageIds: tokenizerOf(firstStage.tokenizer).tokenizer.encode(text),
+  secondStageIds: tokenizerOf(secondStage.tokenizer).tokenizer.encode(text),
+});
 
 /** A text that is there from the beginning. */
 export function wholeText(segments: readonly SpokenSegment[]): PlannedText {

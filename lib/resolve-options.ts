@@ -63,7 +63,7 @@ export interface ResolvedSpeakOptions {
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
-  readonly continuity: 'independent';
+  readonly continuity: 'independent' | 'continue';
   readonly flushSeconds: number;
   readonly check: CheckMode;
   /** Null: as long as the model allows. */
@@ -234,13 +234,9 @@ function resolveEnhance(value: unknown): false {
   );
 }
 
-function resolveContinuity(value: unknown): 'independent' {
+function resolveContinuity(value: unknown): 'independent' | 'continue' {
   requireOneOf(value, ['independent', 'continue'], 'continuity');
-  if (value !== 'continue') return 'independent';
-  throw new MetaVoiceError(
-    'ERR_UNSUPPORTED',
-    "expected continuity 'independent' but 'continue' was asked for: going on from the segment before is not in this version",
-  );
+  return value as 'independent' | 'continue';
 }
 
 function resolveChunkSeconds(value: unknown): { first: number; largest: number } {

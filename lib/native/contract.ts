@@ -183,6 +183,11 @@ export interface UtteranceRequest {
   firstStageIds: Int32Array;
   /** Text ids of the second stage, end of text included. */
   secondStageIds: Int32Array;
+  /**
+   * Codes [2, frames] of the first two codebooks that were spoken before, of the beginning of these texts: the speech goes
+   * on behind them. Empty: it begins.
+   */
+  context: Uint16Array;
   /** [speaker embedding] */
   speaker: Float32Array;
   /** Non-negative safe integer. */

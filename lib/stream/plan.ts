@@ -5,6 +5,7 @@ import type { Checker } from '../check/checker.js';
 import type { NativeUtterance } from '../native/contract.js';
 import type { CheckMode, OnProgress } from '../options.js';
 import type { Pause } from '../text/segment.js';
+import type { SpokenContext } from './context.js';
 
 /** A segment whose turn will come. */
 export interface PlannedSegment {
@@ -49,6 +50,8 @@ export interface SpeechPlan {
   readonly maximumFrames: number;
   /** Segments that may be spoken at the same time. */
   readonly concurrent: number;
+  /** Each segment goes on from the sound of the one before. */
+  readonly continues: boolean;
   readonly signal: AbortSignal | null;
   readonly onProgress: OnProgress | null;
   readonly site: CallSite;
@@ -63,6 +66,7 @@ export interface SpeechPlan {
   /**
    * @param ahead it is not read yet, and may be spoken to its end all the same
    * @param attempt how often it was spoken before
+   * @param before what it goes on from
    */
   start(
     segment: PlannedSegment,
@@ -70,6 +74,7 @@ export interface SpeechPlan {
     speaker: Float32Array,
     ahead: boolean,
     attempt: number,
+    before: SpokenContext | null,
   ): NativeUtterance;
   readonly check: CheckMode;
   /** What listens to an attempt. */

@@ -6,6 +6,7 @@ import type { NativeChunk } from '../native/contract.js';
 import { CheckedUtterance } from './checked-utterance.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, splitCodes } from './codes.js';
+import { ContextKeeper } from './context.js';
 import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
 import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
@@ -15,6 +16,7 @@ export class Run {
   readonly #tally: Tally;
   readonly #clock: () => number;
   readonly #ahead: SegmentsAhead;
+  readonly #context: ContextKeeper | null;
   #speaker: Float32Array | null = null;
   #current: BegunSegment | null = null;
   #index = 0;
@@ -33,6 +35,7 @@ export class Run {
     this.#plan = plan;
     this.#tally = tally;
     this.#clock = clock;
+    this.#context = plan.continues ? new ContextKeeper() : null;
     this.#ahead = new SegmentsAhead(plan.text, (...segment) => this.#start(...segment), plan.concurrent);
   }
 
@@ -74,8 +77,9 @@ export class Run {
   #start(segment: PlannedSegment, index: number, ahead: boolean): SpokenUtterance {
     const { check, site, requireOpen } = this.#plan;
     const speaker = this.#speaker!;
+    const before = this.#context?.spoken ?? null;
     const start = (attempt: number) =>
-      this.#plan.start(segment, index, speaker, ahead || attempt > 0, attempt);
+      this.#plan.start(segment, index, speaker, ahead || attempt > 0, attempt, before);
     requireOpen();
     try {
       if (check === 'off') return start(0);
@@ -98,6 +102,7 @@ export class Run {
     const silence = new Float32Array(Math.min(pause, this.#roomSamples()));
     const chunk = silence.length > 0 ? this.#silent(silence) : null;
     this.#current = next;
+    this.#context?.begin(next.segment.text);
     this.#startSeconds = (this.#samples + silence.length) / this.#plan.sampleRate;
     this.#segmentDone = false;
     this.#health = { redoneSteps: 0, redoneWindows: 0 };
@@ -122,6 +127,7 @@ export class Run {
   }
 
   #accept(whole: NativeChunk): AudioChunk {
+    this.#context?.add(whole);
     const native = cutChunk(whole, this.#roomFrames(), this.#plan.hop);
     const { last } = this.#current!.segment;
     const firstFrame = this.#frames;

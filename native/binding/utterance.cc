@@ -52,6 +52,7 @@ engine::UtteranceRequest request_of(const Napi::Object& value) {
   const Napi::Object guidance = object_of(sampling.Get("guidance"), "sampling.guidance");
   engine::CoarseRequest& coarse = request.coarse;
   coarse.text = integers_of(value.Get("firstStageIds"), "firstStageIds");
+  coarse.context = codes_of(value.Get("context"), 2, "context");
   coarse.speaker = floats_of(value.Get("speaker"), "speaker");
   coarse.guidance.speaker = static_cast<float>(number_of(guidance.Get("speaker"), "sampling.guidance.speaker"));
   coarse.guidance.prompt = static_cast<float>(number_of(guidance.Get("prompt"), "sampling.guidance.prompt"));

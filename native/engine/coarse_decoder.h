@@ -15,12 +15,16 @@ namespace metavoice::engine {
 
 struct CoarseRequest {
   std::vector<int64_t> text;  // ids, end of text included
+  at::Tensor context;         // codes [2, frames] that were spoken before, of the beginning of the text; or undefined
   at::Tensor speaker;         // [speaker width]
   ops::Guidance guidance;
   ops::SamplingSettings sampling;
   bool constrain = true;
   core::RandomKey random;
   int64_t maximum_frames = 0;
+
+  int64_t context_frames() const { return context.defined() ? context.size(1) : 0; }
+  int64_t prompt_length() const { return static_cast<int64_t>(text.size()) + 2 * context_frames(); }
 };
 
 class CoarseDecoder {

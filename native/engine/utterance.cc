@@ -29,7 +29,7 @@ struct Utterance::Work {
       : model(speech_model),
         request(wanted),
         coarse(model.first_stage(), request.coarse),
-        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random) {
+        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random, request.coarse.context) {
     const models::FirstStageConfig& first = model.first_stage().config();
     const auto is_text = [&](int64_t id) { return id > first.end_of_audio && id <= first.end_of_text; };
     core::require(std::all_of(request.coarse.text.begin(), request.coarse.text.end(), is_text), "text ids of the first stage");
@@ -219,8 +219,7 @@ size_t Utterance::spoken_chunks() const {
 // The last id that is drawn is never fed.
 int64_t Utterance::pages_for(int64_t frames) const {
   const int64_t most = request_.coarse.maximum_frames;
-  const auto letters = static_cast<int64_t>(request_.coarse.text.size());
-  const int64_t positions = letters + 2 * (frames <= 0 ? most : std::min(frames, most));
+  const int64_t positions = request_.coarse.prompt_length() + 2 * (frames <= 0 ? most : std::min(frames, most));
   return request_.coarse.guidance.rows() * layers::KvPool::pages_for(std::min(positions, window_ - 1));
 }
 

@@ -179,6 +179,21 @@ describe('the model', () => {
     }
   });
 
+  it('goes on from the sentence before, with the same bytes every time, and other ones than anew', async () => {
+    const text = 'The rain has stopped for today.\n\nWe can walk to the old mill.';
+    const options = { seed: 3, check: 'off' } as const;
+    const on = await tts.synthesize(text, { ...options, continuity: 'continue' });
+    const anew = await tts.synthesize(text, options);
+    expect((await tts.synthesize(text, { ...options, continuity: 'continue' })).samples).toEqual(on.samples);
+    const whole = await tts.synthesize(text, { ...options, continuity: 'continue', quality: 'whole' });
+    expect(whole.codes.codebooks[0]).toEqual(on.codes.codebooks[0]);
+    expect(on.endReason).toBe('end');
+    // The first sentence is the same, the second one is not.
+    const first = [on, anew].map(({ samples }) => Buffer.from(samples.buffer, 0, 4 * 16_000));
+    expect(first[0]!.equals(first[1]!)).toBe(true);
+    expect(on.samples).not.toEqual(anew.samples);
+  });
+
   it('makes a voice of a recording, and speaks with it', async () => {
     const voice = await tts.voice(fixture('voices/bria.mp3'));
     expect(voice.embedding).toHaveLength(128);

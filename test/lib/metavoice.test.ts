@@ -194,6 +194,7 @@ describe('what the engine is asked', () => {
       ),
       pauseSamples: () => 0,
       concurrent: 1,
+      continues: false,
       maximumFrames: 250,
       signal: null,
       onProgress: null,
@@ -209,6 +210,7 @@ describe('what the engine is asked', () => {
       start: ({ encode }, segment, speaker) =>
         native.start({
           ...encode(),
+          context: new Uint16Array(0),
           speaker,
           seed: 1,
           segment,

@@ -104,7 +104,6 @@ describe('speaking refuses', () => {
     [{ pauseSeconds: { sentense: 1 } }, 'TypeError', /did you mean `sentence`\?/],
     [{ continuity: 'seamless' }, 'RangeError', /one of 'independent', 'continue' for `continuity`/],
     [{ continuity: true }, 'TypeError', /`continuity`/],
-    [{ continuity: 'continue' }, 'MetaVoiceError', /'continue' was asked for.* not in this version/],
     [{ flushSeconds: -1 }, 'RangeError', /between 0 and 3600 for `flushSeconds`/],
     [{ flushSeconds: Infinity }, 'RangeError', /`flushSeconds`/],
     [{ flushSeconds: Number.NaN }, 'RangeError', /`flushSeconds`/],

@@ -18,6 +18,7 @@ function held(native = new FakeModel(30)) {
       return native.start({
         firstStageIds: new Int32Array(1),
         secondStageIds: new Int32Array(1),
+        context: new Uint16Array(0),
         speaker: new Float32Array(4),
         seed: 1,
         segment: 1,
@@ -34,6 +35,7 @@ function held(native = new FakeModel(30)) {
         whole: false,
         maximumFrames: 100,
         waitingChunks: 2,
+        likelyFrames: 0,
       });
     },
     checker: (attempt) => ({

@@ -111,6 +111,49 @@ describe('a long text', () => {
   });
 });
 
+describe("continuity 'continue'", () => {
+  const coarse = (frames: number) =>
+    Uint16Array.from({ length: 2 * frames }, (_, i) => (Math.floor(i / frames) * 100 + (i % frames)) % 1024);
+
+  it('gives each segment the text and the coarse codes of the one before, as far as the windows hold both', async () => {
+    const apart = await speak({}, new FakeModel(100));
+    const { native } = await speak({ continuity: 'continue' }, new FakeModel(100));
+    expect(native.started).toHaveLength(4);
+    expect(native.started[0]!.request.context).toEqual(new Uint16Array(0));
+    for (const [index, { request }] of native.started.entries()) {
+      if (index === 0) continue;
+      expect(request.context).toEqual(coarse(100));
+      // Both texts, and one end of text.
+      const ids = [index - 1, index].map((k) => apart.native.started[k]!.request.firstStageIds.length);
+      expect(request.firstStageIds.length).toBeGreaterThan(ids[1]!);
+      expect(request.firstStageIds.length).toBeLessThanOrEqual(ids[0]! + ids[1]! + 1);
+    }
+    for (const { request } of apart.native.started) expect(request.context).toEqual(new Uint16Array(0));
+  });
+
+  it('begins anew behind a segment that leaves no room', async () => {
+    const { native } = await speak({ continuity: 'continue' }, new FakeModel(940));
+    for (const { request } of native.started) expect(request.context).toEqual(new Uint16Array(0));
+  });
+
+  it('begins a segment only when the one before was read, whatever the batch', async () => {
+    const { tts, native } = fakeMetaVoice(new FakeModel(30), { batchSize: 4 });
+    const iterator = tts.stream(text, { continuity: 'continue' })[Symbol.asyncIterator]();
+    await iterator.next();
+    await iterator.next();
+    expect(native.started).toHaveLength(1);
+    await iterator.return();
+  });
+
+  it('is the same whole and in pieces', async () => {
+    const { samples } = await speak({ continuity: 'continue' });
+    const again = await speak({ continuity: 'continue' });
+    expect(again.samples).toEqual(samples);
+    const speech = await again.tts.synthesize(text, { seed: 5, continuity: 'continue' });
+    expect(speech.samples).toEqual(samples);
+  });
+});
+
 describe('a join', () => {
   it('fades the end of a segment and the beginning of the next, and nothing else', async () => {
     for (const quality of ['stream', 'whole'] as const) {
