@@ -137,7 +137,7 @@ describe("continuity 'continue'", () => {
   });
 
   it('begins a segment only when the one before was read, whatever the batch', async () => {
-    const { tts, native } = fakeMetaVoice(new FakeModel(30), { batchSize: 4 });
+    const { tts, native } = fakeMetaVoice(new FakeModel(30), {}, {}, 4);
     const iterator = tts.stream(text, { continuity: 'continue' })[Symbol.asyncIterator]();
     await iterator.next();
     await iterator.next();
