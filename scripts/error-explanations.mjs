@@ -201,7 +201,8 @@ export const explanations = {
     details: {
       ahead: 'requests that speak or wait',
       maxQueue: 'those that may wait',
-      predictedSeconds: 'seconds until another would be heard, as a string; absent before any request has ended',
+      predictedSeconds:
+        'seconds until another would be heard, as a string; absent before any request has ended',
     },
   },
   ERR_RUNTIME_NOT_FOUND: {
