@@ -170,6 +170,7 @@ const parts = {
       dtype: 'float32',
       batchSize: 1,
       maxQueue: 0,
+      cacheRows: 2,
       cachePositions: 0,
       deterministic: false,
     });

@@ -36,7 +36,7 @@ export function describeModel(
   manifest: Manifest,
   run: Pick<
     ModelDescription,
-    'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cachePositions' | 'deterministic'
+    'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cacheRows' | 'cachePositions' | 'deterministic'
   >,
 ): ModelDescription {
   const { firstStage, secondStage, speakerEncoder, codec } = manifest;

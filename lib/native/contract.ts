@@ -163,6 +163,8 @@ export interface ModelDescription {
   batchSize: number;
   /** Utterances that may wait for a place; start() refuses more with ERR_QUEUE_FULL, but never one of a later segment. */
   maxQueue: number;
+  /** Rows of guidance of an utterance that the pool is planned for, 2 or 3. */
+  cacheRows: number;
   /** Positions of the longest utterance that the pool is planned for; 0: those of the window. */
   cachePositions: number;
   deterministic: boolean;

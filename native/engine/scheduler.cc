@@ -16,8 +16,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kStepsPerLaunch = 8;
-// Guidance: one row with the speaker, one without.
-constexpr int64_t kRows = 2;
 // The weight of the newest utterance in the mean.
 constexpr double kNewest = 0.25;
 
@@ -99,9 +97,9 @@ void Scheduler::prepare(std::shared_ptr<const SpeechModel> model) {
   if (model->has_first_stage()) {
     const models::FirstStage& stage = model->first_stage();
     const int64_t longest = settings_.positions > 0 ? std::min(settings_.positions, stage.window()) : stage.window();
-    pages = std::max<int64_t>(1, settings_.batch_size) * kRows * layers::KvPool::pages_for(longest);
+    pages = std::max<int64_t>(1, settings_.batch_size) * settings_.rows * layers::KvPool::pages_for(longest);
     pool_ = std::make_unique<layers::KvPool>(stage.make_pool(pages));
-    batch_step_.emplace(stage, *pool_, RowCounts::of(stage, places_.most() * kRows, settings_.deterministic));
+    batch_step_.emplace(stage, *pool_, RowCounts::of(stage, places_.most() * settings_.rows, settings_.deterministic));
     statistics_.set_pool(pages, pool_->page_bytes());
   }
   model_ = std::move(model);

@@ -26,7 +26,8 @@ struct SchedulerSettings {
   int64_t batch_size = 1;
   // Of those that begin, so many may wait for a place; more are refused.
   int64_t max_queue = std::numeric_limits<int64_t>::max();
-  // Positions of the longest utterance that the pool is planned for; 0: those of the window.
+  // Rows of guidance, and positions, of the longest utterance that the pool is planned for; 0: those of the window.
+  int64_t rows = 2;
   int64_t positions = 0;
   bool deterministic = false;
 };

@@ -30,6 +30,7 @@ struct ModelDescription {
   // How it is shared by many (engine/scheduler.h).
   int64_t batch_size = 1;
   int64_t max_queue = 0;
+  int64_t rows = 2;
   int64_t positions = 0;
   bool deterministic = false;
 };

@@ -20,6 +20,7 @@ beforeAll(async () => {
     dtype: 'float32',
     batchSize: 1,
     maxQueue: 0,
+    cacheRows: 2,
     cachePositions: 0,
     deterministic: false,
   } as const;
