@@ -1,7 +1,9 @@
 /**
  * `npm run bench`: the numbers we promise, measured on this machine; a table on stdout, JSON in bench/results/.
  *
- *   node bench/run.mjs [--model FOLDER] [--small] [--dtype T] [--seconds N] [--out FILE] [--anyway]
+ *   node bench/run.mjs [--model FOLDER] [--small] [--dtype T] [--seconds N] [--callers] [--out FILE] [--anyway]
+ *
+ * `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
  *
  * Without `--model` a random model of the published size is made once in the cache (5 GB) and converted. Each part runs in a
  * process of its own, so that its peak memory is its own. Ratios hold within one run: machines are noisy.
@@ -23,6 +25,7 @@ const { values: options } = parseArgs({
     small: { type: 'boolean', default: false },
     dtype: { type: 'string', default: 'auto' },
     seconds: { type: 'string', default: '3' },
+    callers: { type: 'boolean', default: false },
     out: { type: 'string' },
     anyway: { type: 'boolean', default: false },
   },
@@ -31,15 +34,35 @@ const { values: options } = parseArgs({
 /** @param {string} text */
 const say = (text) => process.stderr.write(`${text}\n`);
 
-/** Runs one part in a process of its own and gives what it measured. @param {string} name @param {object} settings */
-async function part(name, settings) {
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    [join(here, 'part.mjs'), name, JSON.stringify(settings)],
-    { maxBuffer: 1 << 26 },
-  );
+/** Runs a script in a process of its own and gives what it measured. @param {string[]} words */
+async function measured(...words) {
+  const [script = '', ...rest] = words;
+  const { stdout } = await promisify(execFile)(process.execPath, [join(here, script), ...rest], {
+    maxBuffer: 1 << 26,
+  });
   return JSON.parse(stdout);
 }
+
+/** One part in a process of its own. @param {string} name @param {object} settings */
+const part = (name, settings) => measured('part.mjs', name, JSON.stringify(settings));
+
+const counts = [1, 2, 4, 8, 16, 32, 64];
+
+/** 1 to 64 callers, and eight of them one after another. @param {object} settings */
+const callersOf = (settings) =>
+  measured('callers.mjs', JSON.stringify({ counts, serial: 8, batchSize: 16, ...settings }));
+
+/** @param {string} name @param {any} found @returns {string[][]} */
+const callerRows = (name, { together, oneByOne }) => [
+  [
+    `${name}, eight callers one after another: audio s/s, first audio p50 p95`,
+    `${format(oneByOne.audioSecondsPerSecond)}  ${format(oneByOne.firstAudioP50)} ${format(oneByOne.firstAudioP95)} s`,
+  ],
+  ...together.map((/** @type {any} */ row) => [
+    `  ${row.callers} at once: audio s/s (times that), first audio p50 p95, silent while playing`,
+    `${format(row.audioSecondsPerSecond)} (${format(row.ratio)})  ${format(row.firstAudioP50)} ${format(row.firstAudioP95)} s  ${format(row.underrunSeconds, 1)} s`,
+  ]),
+];
 
 function refuseBusyMachine() {
   const load = loadavg()[0] ?? 0;
@@ -70,7 +93,7 @@ const format = (value, digits = 2) => (value === null || value === undefined ? '
 const gigabytes = (bytes) => (bytes === null ? '–' : `${(bytes / 1e9).toFixed(2)} GB`);
 
 /** What was measured, in words. @param {any} result @returns {string[][]} */
-function rows({ convert, warm, speak, memory, eventLoop }) {
+function rows({ convert, warm, speak, memory, eventLoop, callers }) {
   const { first } = speak;
   const held = Object.entries({
     load: 'cold load',
@@ -107,6 +130,7 @@ function rows({ convert, warm, speak, memory, eventLoop }) {
         `event loop, ${words}: p99 and longest turn, ms`,
         `${format(eventLoop[name].p99, 1)} ${format(eventLoop[name].longest, 1)}`,
       ]),
+    ...(callers ? Object.entries(callers).flatMap(([name, found]) => callerRows(name, found)) : []),
   ];
 }
 
@@ -139,6 +163,19 @@ try {
   say('watching the event loop');
   const destination = `${temporary}-again`;
   const eventLoop = await part('eventLoop', { model, published, destination, dtype: options.dtype, seconds });
+  let callers = null;
+  if (options.callers) {
+    say('many callers of the bundled model, then of this one');
+    callers = {
+      bundled: await callersOf({ model: 'bundled', dtype: options.dtype }),
+      [options.model ?? (options.small ? 'test checkpoints' : 'published size')]: await callersOf({
+        model,
+        dtype: options.dtype,
+        seconds: short,
+        maxSeconds: 1,
+      }),
+    };
+  }
   const result = {
     date: new Date().toISOString(),
     commit:
@@ -152,6 +189,7 @@ try {
     speak,
     memory,
     eventLoop,
+    callers,
   };
   const out = options.out ?? join(here, 'results', 'latest.json');
   await mkdir(dirname(out), { recursive: true });

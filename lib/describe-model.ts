@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import type { Manifest, TransformerManifest } from './checkpoint/manifest.js';
 import { MetaVoiceError } from './errors.js';
-import type { Dtype, ModelDescription, TransformerDescription } from './native/contract.js';
+import type { ModelDescription, TransformerDescription } from './native/contract.js';
 
 export type PartName = 'firstStage' | 'secondStage' | 'speakerEncoder' | 'codec';
 
@@ -34,7 +34,10 @@ export function requirePart<P extends PartName>(
 export function describeModel(
   folder: string,
   manifest: Manifest,
-  run: { device: string; dtype: Dtype; batchSize: number; maxQueue: number; deterministic: boolean },
+  run: Pick<
+    ModelDescription,
+    'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cacheRows' | 'cachePositions' | 'deterministic'
+  >,
 ): ModelDescription {
   const { firstStage, secondStage, speakerEncoder, codec } = manifest;
   return {

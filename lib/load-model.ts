@@ -5,6 +5,7 @@ import { asking, type CallSite } from './call-site.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { openModel } from './checkpoint/open.js';
 import { describeModel } from './describe-model.js';
+import { positionsOf, rowsOf } from './device/memory.js';
 import { sizesOfManifest } from './device/model-sizes.js';
 import { type MemoryPlan, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
@@ -67,7 +68,10 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   const plan = requireRoom(model, manifest, policy, facts, options);
   const residentBefore = process.memoryUsage.rss();
   onProgress?.({ phase: 'load', part: 'model' });
-  const description = describeModel(folder, manifest, { device, dtype, batchSize, maxQueue, deterministic });
+  const sizes = sizesOfManifest(manifest);
+  const cache = { cacheRows: rowsOf(sizes), cachePositions: positionsOf(sizes, options) };
+  const run = { device, dtype, batchSize, maxQueue, ...cache, deterministic };
+  const description = describeModel(folder, manifest, run);
   const native = await asking(site, () => engine.loadModel(description));
   if (signal?.aborted) {
     await native.dispose();

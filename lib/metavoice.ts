@@ -6,31 +6,28 @@ import type { MemoryPlan } from './device/plan.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
-import type { Dtype, NativeSampling, UtteranceRequest } from './native/contract.js';
+import type { Dtype } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
-import type { LoadOptions, SpeakOptions, VoiceSource } from './options.js';
-import { planText, prepareTokenizers, type SpokenSegment } from './plan-text.js';
+import type { LoadOptions, SpeakOptions, TextSource, VoiceSource } from './options.js';
+import { planSpeech } from './plan-speech.js';
+import { prepareTokenizers } from './plan-text.js';
 import {
   type ResolvedLoadOptions,
   type ResolvedSpeakOptions,
-  requireText,
   resolveLoadOptions,
   resolveSpeakOptions,
 } from './resolve-options.js';
-import { fillSampling } from './resolve-sampling.js';
-import type { SpeechPlan } from './stream/chunks.js';
+import { type ModelStatistics, statisticsOf } from './statistics.js';
 import type { Speech } from './stream/collect.js';
-import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
+import type { SpeechPlan } from './stream/plan.js';
 import { createSpeechStream, type SpeechStream } from './stream/speech-stream.js';
+import { requireTextSource } from './text-source.js';
 import type { Voice } from './voice/voice.js';
 import { requireVoiceSource } from './voice-source.js';
 import { Voices } from './voices.js';
 
-/** Finished chunks that may wait for a slow reader before the engine rests. */
-const waitingChunks = 2;
-
 /** Options of loading that requests still ask for. */
-type HeldOptions = Pick<ResolvedLoadOptions, 'maxSeconds' | 'logger'>;
+type HeldOptions = Pick<ResolvedLoadOptions, 'batchSize' | 'maxSeconds' | 'logger'>;
 
 /** Makes the object around a model that is loaded; users call `MetaVoice.load`. */
 export let create: (model: LoadedModel, options: HeldOptions) => MetaVoice;
@@ -38,9 +35,10 @@ export let create: (model: LoadedModel, options: HeldOptions) => MetaVoice;
 /** `stream()` for options that are judged already. */
 export let speakResolved: (
   tts: MetaVoice,
-  text: string,
+  text: TextSource,
   options: ResolvedSpeakOptions,
   site: CallSite,
+  called: number,
 ) => SpeechStream;
 
 /**
@@ -55,7 +53,8 @@ export class MetaVoice implements AsyncDisposable {
   readonly #model: LoadedModel;
   readonly #options: HeldOptions;
   readonly #voices: Voices;
-  readonly #codec: { sampleRate: number; frameRate: number };
+  readonly #sampleRate: number;
+  readonly #disposing = new Set<() => void>();
   #disposed: Promise<void> | null = null;
   #toldOfRedoing = false;
 
@@ -63,11 +62,11 @@ export class MetaVoice implements AsyncDisposable {
     const { manifest, source, native } = model;
     requirePart(manifest, 'firstStage', source);
     requirePart(manifest, 'secondStage', source);
-    const { sampleRate, ratios } = requirePart(manifest, 'codec', source);
+    const { sampleRate } = requirePart(manifest, 'codec', source);
     this.#model = model;
     this.#options = options;
     this.#voices = new Voices(native, manifest, model);
-    this.#codec = { sampleRate, frameRate: sampleRate / ratios.reduce((hop, ratio) => hop * ratio, 1) };
+    this.#sampleRate = sampleRate;
   }
 
   /**
@@ -99,7 +98,7 @@ export class MetaVoice implements AsyncDisposable {
 
   /** Of the speech, in Hz. */
   get sampleRate(): number {
-    return this.#codec.sampleRate;
+    return this.#sampleRate;
   }
 
   /** Folder of the model. */
@@ -130,6 +129,16 @@ export class MetaVoice implements AsyncDisposable {
     return onDevice ?? Math.max(0, process.resourceUsage().maxRSS * 1024 - residentBefore);
   }
 
+  /**
+   * What the model is doing, and has done since it was loaded: load, memory of keys and values, rates, times to first audio.
+   *
+   * @throws MetaVoiceError ERR_DISPOSED.
+   */
+  stats(): ModelStatistics {
+    this.#requireOpen();
+    return statisticsOf(this.#model.native.statistics());
+  }
+
   /** The libtorch that computes: its version, its folder and where that was found. */
   get libtorch(): { readonly version: string; readonly directory: string; readonly source: string } {
     return this.#model.libtorch;
@@ -153,32 +162,42 @@ export class MetaVoice implements AsyncDisposable {
   /**
    * Speaks the text and gives the whole of it.
    *
-   * @throws as `stream`, and what fails while speaking: ERR_REFERENCE_AUDIO, ERR_NO_AUDIO, ERR_NUMERIC,
+   * @throws as `stream` and its reading, and what fails while speaking: ERR_REFERENCE_AUDIO, ERR_NO_AUDIO, ERR_NUMERIC,
    * ERR_OUT_OF_MEMORY, ERR_QUEUE_FULL; the signal's own reason.
    */
-  async synthesize(text: string, options?: SpeakOptions): Promise<Speech> {
-    return this.#plan(text, resolveSpeakOptions(options), callSite(this.synthesize)).collect();
+  async synthesize(text: TextSource, options?: SpeakOptions): Promise<Speech> {
+    const called = performance.now();
+    return this.#plan(text, resolveSpeakOptions(options), callSite(this.synthesize), called).collect();
   }
 
   /**
-   * Speaks the text in chunks, as they are read. Text and options are judged now; nothing is computed before the first
-   * pull.
+   * Speaks the text in chunks, as they are read; a long one in segments with pauses between. Text and options are judged
+   * now; nothing is computed before the first pull.
+   *
+   * A text that comes in pieces (an iterable of strings, such as the tokens of a language model) is spoken as it arrives: from
+   * its first clause on, then by sentences, and what is there when the source pauses. It is read from the first pull
+   * on, and no further than a few segments ahead; reading the speech rejects with what the source throws, ERR_TEXT and
+   * ERR_TEXT_TOO_LONG with places in the whole text, and TypeError for a piece that is no string.
    *
    * @throws TypeError, RangeError for options; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG, ERR_VOICE_REQUIRED,
    * ERR_UNSUPPORTED, ERR_DISPOSED.
    */
-  stream(text: string, options?: SpeakOptions): SpeechStream {
-    return this.#plan(text, resolveSpeakOptions(options), callSite(this.stream));
+  stream(text: TextSource, options?: SpeakOptions): SpeechStream {
+    const called = performance.now();
+    return this.#plan(text, resolveSpeakOptions(options), callSite(this.stream), called);
   }
 
   static {
     create = (model, options) => new MetaVoice(model, options);
-    speakResolved = (tts, text, options, site) => tts.#plan(text, options, site);
+    speakResolved = (tts, text, options, site, called) => tts.#plan(text, options, site, called);
   }
 
   /** Stops what is being spoken and frees the memory. Idempotent; later use, and streams in flight, get ERR_DISPOSED. */
   dispose(): Promise<void> {
-    this.#disposed ??= this.#model.native.dispose();
+    if (!this.#disposed) {
+      this.#disposed = this.#model.native.dispose();
+      for (const listener of this.#disposing) listener();
+    }
     return this.#disposed;
   }
 
@@ -189,6 +208,11 @@ export class MetaVoice implements AsyncDisposable {
   #requireOpen(): void {
     if (!this.#disposed) return;
     throw new MetaVoiceError('ERR_DISPOSED', 'expected an open model but it was disposed; load it again');
+  }
+
+  #onDispose(listener: () => void): () => void {
+    this.#disposing.add(listener);
+    return () => this.#disposing.delete(listener);
   }
 
   /** The memory was planned for utterances of the model's own `maxSeconds`. */
@@ -209,41 +233,23 @@ export class MetaVoice implements AsyncDisposable {
     );
   }
 
-  #plan(text: string, options: ResolvedSpeakOptions, site: CallSite): SpeechStream {
-    requireText(text);
+  /** @param called when the user called, by `performance.now()` */
+  #plan(text: TextSource, options: ResolvedSpeakOptions, site: CallSite, called: number): SpeechStream {
+    requireTextSource(text);
     this.#requireOpen();
-    const { sampleRate, frameRate } = this.#codec;
-    const firstStage = requirePart(this.#model.manifest, 'firstStage', this.#model.source);
-    const secondStage = requirePart(this.#model.manifest, 'secondStage', this.#model.source);
-
-    // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
-    const windowFrames = Math.ceil(firstStage.positions / 2);
-    const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
-    const ends = chunkEnds(frameRate, schedule, windowFrames, this.#model.native.facts.firstFrames ?? 1);
-    const limit = Math.min(
-      firstStage.positions - 2,
-      secondStage.positions - 1 - (longestChunk(ends) + lookAhead),
-    );
-    const segments = planText(text, firstStage.tokenizer, secondStage.tokenizer, limit);
-    const maxSeconds = this.#limitSeconds(options.maxSeconds);
-    const sampling = fillSampling(options.sampling, this.#model.manifest.sampling);
-    const request = { seed: options.seed, sampling, ends, whole: options.quality === 'whole' };
-
+    const { batchSize } = this.#options;
+    const limits = { maxSeconds: this.#limitSeconds(options.maxSeconds), batchSize, site };
+    const facts = planSpeech(this.#model, text, options, limits);
     const plan: SpeechPlan = {
-      seed: options.seed,
-      sampleRate,
-      segments: segments.length,
-      maximumFrames: maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6)),
+      ...facts,
+      judged: performance.now() - called,
       signal: options.signal,
       onProgress: options.onProgress,
       site,
       onRedone: () => this.#tellOfRedoing(),
       requireOpen: () => this.#requireOpen(),
+      onDispose: (listener) => this.#onDispose(listener),
       speaker: this.#voices.choose(options.voice),
-      start: (segment, speaker, maximumFrames) =>
-        this.#model.native.start(
-          requestOf(request, segments[segment]!, segment, speaker, Math.min(maximumFrames, windowFrames)),
-        ),
     };
     return createSpeechStream(plan);
   }
@@ -261,32 +267,4 @@ export async function openMetaVoice(options: ResolvedLoadOptions, site: CallSite
       throw error;
     }
   });
-}
-
-function requestOf(
-  {
-    seed,
-    sampling,
-    ends,
-    whole,
-  }: { seed: number; sampling: NativeSampling; ends: Int32Array; whole: boolean },
-  { firstStageIds, secondStageIds }: SpokenSegment,
-  segment: number,
-  speaker: Float32Array,
-  maximumFrames: number,
-): UtteranceRequest {
-  return {
-    firstStageIds,
-    secondStageIds,
-    speaker,
-    seed,
-    segment,
-    attempt: 0,
-    sampling,
-    chunkEnds: ends,
-    lookAhead,
-    whole,
-    maximumFrames,
-    waitingChunks,
-  };
 }

@@ -16,7 +16,7 @@ import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
 import { requireCodes, requireFloats, requireIds, requirePieces, requireSpeaker } from './stage-arguments.js';
-import { type Codes, splitCodes } from './stream/chunks.js';
+import { type Codes, splitCodes } from './stream/codes.js';
 import { normalizeText } from './text/normalize.js';
 import { requireSampleRate } from './voice-source.js';
 

@@ -25,7 +25,10 @@ export type Progress =
   | { phase: 'convert'; bytes: number; totalBytes: number }
   /** libtorch is opened, then the model's weights are. */
   | { phase: 'load'; part: 'runtime' | 'model' }
-  /** A chunk is ready: seconds of audio so far, and the segment of the text being spoken. */
+  /**
+   * A chunk is ready: seconds of audio so far, the segment of the text being spoken, and how many there are; of a text in
+   * pieces, how many were read so far.
+   */
   | { phase: 'speak'; seconds: number; segment: number; segments: number };
 
 export type OnProgress = (progress: Progress) => void;
@@ -62,13 +65,14 @@ export interface LoadOptions {
    */
   quantization?: Quantization;
   /**
-   * Utterances that may hold a key-value cache at the same time. Integer, 1 to 256.
+   * Utterances of the greatest length that memory for keys and values is planned for. All that fit are spoken side by
+   * side, in one batch; short ones share the memory of long ones, up to four for each. Integer, 1 to 256.
    * @default 1
    */
   batchSize?: number;
   /**
-   * Requests that may wait for their turn; one more is refused with ERR_QUEUE_FULL and the wait to be expected. Integer,
-   * 0 to 65,536.
+   * Requests that may wait for their turn; one more is refused with ERR_QUEUE_FULL and the wait to be expected. Later
+   * segments of what is being spoken are never refused. Integer, 0 to 65,536.
    * @default 128
    */
   maxQueue?: number;
@@ -148,6 +152,21 @@ export type AdvisedSampling = Pick<SamplingOptions, 'temperature' | 'topP' | 'to
 /** Beyond these, float32 arithmetic on logits ends in infinities and no distribution is left. */
 export const samplingLimits = { temperature: 1e6, guidance: 1000 } as const;
 
+/** Seconds of `pauseSeconds`. */
+export const longestPause = 10;
+
+/**
+ * What is spoken: a text, or one that comes in pieces, such as the tokens of a language model. A surrogate pair may be
+ * parted between two pieces.
+ */
+export type TextSource = string | AsyncIterable<string> | Iterable<string>;
+
+/** Seconds of `flushSeconds`. */
+export const longestFlush = 3600;
+
+/** What is done about what the check of a speech finds. */
+export type CheckMode = 'off' | 'report' | 'respeak';
+
 /** Options of `synthesize` and `stream`. */
 export interface SpeakOptions {
   /**
@@ -185,7 +204,35 @@ export interface SpeakOptions {
    */
   chunkSeconds?: { first?: number; largest?: number };
   /**
-   * Speech is cut at this length, with `endReason: 'limit'`. In seconds, greater than 0.
+   * Silence between the segments of a long text, by what ends one: a paragraph, a sentence, or a clause of a sentence
+   * that was too long. In seconds, 0 to 10 each. The model's own rests within a segment are its own.
+   * @default { sentence: 0.3, clause: 0.1, paragraph: 0.7 }
+   */
+  pauseSeconds?: { sentence?: number; clause?: number; paragraph?: number };
+  /**
+   * How the segments of a long text follow each other: `'independent'` speaks each for itself, the next ones ahead of
+   * their turn. `'continue'` lets each go on from the sound of the one before, as far as the windows hold both: one after
+   * another, in the same breath, and with its errors.
+   * @default 'independent'
+   */
+  continuity?: 'independent' | 'continue';
+  /**
+   * Of a text that comes in pieces: when the source gives nothing for so long, what is there is spoken, although the
+   * sentence may go on. In seconds, 0 to 3,600. Tokens are some 0.01 to 0.3 s apart, also on a busy server; a longer silence
+   * than between two paragraphs sounds as if something were wrong.
+   * @default 0.7
+   */
+  flushSeconds?: number;
+  /**
+   * The speech is listened to: another voice, a length that does not fit the text, the end not found, holes, clicks.
+   * `'report'` tells it in `check` of the stream and of the `Speech`; nothing waits for it. `'respeak'` also speaks a segment
+   * with findings once more and hands out the better attempt: segments after the first are held until they are judged, so
+   * load the model with a `batchSize` of 2 or more, that they are spoken ahead. `'off'` saves the work, a few percent.
+   * @default 'report'
+   */
+  check?: CheckMode;
+  /**
+   * Speech is cut at this length, pauses counted, with `endReason: 'limit'`. In seconds, greater than 0.
    * @default `maxSeconds` of the model
    */
   maxSeconds?: number;
@@ -194,6 +241,8 @@ export interface SpeakOptions {
   /** Called for each chunk that is ready. Throwing in it fails the call. */
   onProgress?: OnProgress;
 }
+
+export type ResolvedPauses = Readonly<Required<NonNullable<SpeakOptions['pauseSeconds']>>>;
 
 /** Options of the one-call `synthesize`: those of loading and of speaking. */
 export type SynthesizeOptions = LoadOptions & SpeakOptions;
@@ -209,8 +258,16 @@ export const defaults = {
     maxQueue: 128,
     deterministic: false,
   },
-  speak: { decoder: 'auto', enhance: 'auto', quality: 'stream' },
+  speak: {
+    decoder: 'auto',
+    enhance: 'auto',
+    quality: 'stream',
+    continuity: 'independent',
+    flushSeconds: 0.7,
+    check: 'report',
+  },
   sampling: { temperature: 1, topP: 0.95, constrain: true },
   guidance: { speaker: 3, prompt: 1 },
   chunkSeconds: { first: 0.25, largest: 2 },
+  pauseSeconds: { sentence: 0.3, clause: 0.1, paragraph: 0.7 },
 } as const;

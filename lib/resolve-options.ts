@@ -14,17 +14,22 @@ import {
   functionOf,
   integerOf,
   nonEmpty,
+  numberOf,
   orDefault,
   requireOneOf,
   secondsOf,
   signalOf,
 } from './option-values.js';
 import {
+  type CheckMode,
   type DeviceOption,
   defaults,
   type LoadOptions,
   type Logger,
+  longestFlush,
+  longestPause,
   type OnProgress,
+  type ResolvedPauses,
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
@@ -57,6 +62,10 @@ export interface ResolvedSpeakOptions {
   readonly enhance: false;
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
+  readonly pauseSeconds: ResolvedPauses;
+  readonly continuity: 'independent' | 'continue';
+  readonly flushSeconds: number;
+  readonly check: CheckMode;
   /** Null: as long as the model allows. */
   readonly maxSeconds: number | null;
   readonly signal: AbortSignal | null;
@@ -87,6 +96,10 @@ export const speakKeys = [
   'enhance',
   'quality',
   'chunkSeconds',
+  'pauseSeconds',
+  'continuity',
+  'flushSeconds',
+  'check',
   'maxSeconds',
   'signal',
   'onProgress',
@@ -155,6 +168,16 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
+    pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
+    continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),
+    flushSeconds: numberOf(
+      options.flushSeconds,
+      'flushSeconds',
+      0,
+      longestFlush,
+      defaults.speak.flushSeconds,
+    ),
+    check: resolveCheck(orDefault(options.check, defaults.speak.check)),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
     signal: signalOf(options.signal),
     onProgress: functionOf(options.onProgress, 'onProgress'),
@@ -211,6 +234,11 @@ function resolveEnhance(value: unknown): false {
   );
 }
 
+function resolveContinuity(value: unknown): 'independent' | 'continue' {
+  requireOneOf(value, ['independent', 'continue'], 'continuity');
+  return value as 'independent' | 'continue';
+}
+
 function resolveChunkSeconds(value: unknown): { first: number; largest: number } {
   const seconds = copyOptions(value, 'chunkSeconds', ['first', 'largest']);
   const first = secondsOf(seconds.first, 'chunkSeconds.first') ?? defaults.chunkSeconds.first;
@@ -219,6 +247,19 @@ function resolveChunkSeconds(value: unknown): { first: number; largest: number }
   if (largest < first)
     throw expectedRange(`at least chunkSeconds.first (${first})`, 'chunkSeconds.largest', largest);
   return { first, largest };
+}
+
+function resolvePauseSeconds(value: unknown): ResolvedPauses {
+  const { pauseSeconds: fallback } = defaults;
+  const asked = copyOptions(value, 'pauseSeconds', Object.keys(fallback));
+  const seconds = (kind: keyof ResolvedPauses) =>
+    numberOf(asked[kind], `pauseSeconds.${kind}`, 0, longestPause, fallback[kind]);
+  return { sentence: seconds('sentence'), clause: seconds('clause'), paragraph: seconds('paragraph') };
+}
+
+function resolveCheck(value: unknown): CheckMode {
+  requireOneOf(value, ['off', 'report', 'respeak'], 'check');
+  return value as CheckMode;
 }
 
 function resolveLogger(value: unknown): Logger {
@@ -231,12 +272,6 @@ function resolveLogger(value: unknown): Logger {
       throw expectedType('a function', `logger.${level}`, method);
   }
   return value as Logger;
-}
-
-/** Refuses what no `text` can be, before the text itself is judged. */
-export function requireText(value: unknown): string {
-  if (!isString(value)) throw expectedType('a string', 'text', value);
-  return value;
 }
 
 const samplingPlaces = Object.fromEntries(

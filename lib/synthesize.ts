@@ -2,10 +2,11 @@
 
 import { type CallSite, callSite } from './call-site.js';
 import { type MetaVoice, openMetaVoice, speakResolved } from './metavoice.js';
-import type { SynthesizeOptions } from './options.js';
-import { type ResolvedLoadOptions, requireText, resolveSynthesizeOptions } from './resolve-options.js';
+import type { SynthesizeOptions, TextSource } from './options.js';
+import { type ResolvedLoadOptions, resolveSynthesizeOptions } from './resolve-options.js';
 import { SharedTask } from './shared-task.js';
 import type { Speech } from './stream/collect.js';
+import { requireTextSource } from './text-source.js';
 
 /**
  * Speaks the text and gives the whole of it. The model is loaded on first use and kept for calls with the same loading
@@ -17,15 +18,15 @@ import type { Speech } from './stream/collect.js';
  *
  * @throws as `MetaVoice.load` and its `synthesize`.
  */
-export async function synthesize(text: string, options?: SynthesizeOptions): Promise<Speech> {
+export async function synthesize(text: TextSource, options?: SynthesizeOptions): Promise<Speech> {
   const { load, speak } = resolveSynthesizeOptions(options);
-  requireText(text);
+  requireTextSource(text);
   const site = callSite(synthesize);
   const started = performance.now();
   load.signal?.throwIfAborted();
   const tts = await sharedModel(load, site);
   const loaded = performance.now() - started;
-  return speakResolved(tts, text, speak, site).collect({ load: loaded });
+  return speakResolved(tts, text, speak, site, performance.now()).collect({ load: loaded });
 }
 
 const models = new Map<string, SharedTask<MetaVoice>>();

@@ -30,9 +30,9 @@ export const explanations = {
   },
   ERR_TEXT_TOO_LONG: {
     causes: [
-      'A text of more than a few sentences: a segment, its speech and the look-ahead share one window of the model.',
+      'A word of some hundred letters or marks, or a row of marks without one word between: long texts are parted into segments, but never inside a word, and a segment, its speech and the look-ahead share one window of the model.',
     ],
-    mend: 'Speak it in several shorter parts, with the same voice and a seed for each.',
+    mend: 'Put spaces into it, or leave it out: what the message shows is seldom meant to be spoken.',
     where: '`lib/text`, when `stream()` or `synthesize()` is called; before any step of the model',
     details: {
       tokens: 'tokens of the segment, or the least it can have',
@@ -201,7 +201,8 @@ export const explanations = {
     details: {
       ahead: 'requests that speak or wait',
       maxQueue: 'those that may wait',
-      predictedSeconds: 'seconds until they are done, as a string; absent before any request has ended',
+      predictedSeconds:
+        'seconds until another would be heard, as a string; absent before any request has ended',
     },
   },
   ERR_RUNTIME_NOT_FOUND: {

@@ -101,7 +101,18 @@ function untested(tree: Tree): string[] {
 
 /** What a lower floor may know of the files at the top of lib/. */
 const common = ['errors', 'is', 'options', 'option-values', 'call-site', 'files', 'size-words'];
-const folders = ['text', 'audio', 'voice', 'device', 'checkpoint', 'stream', 'runtime', 'native', 'hub'];
+const folders = [
+  'text',
+  'audio',
+  'voice',
+  'device',
+  'checkpoint',
+  'stream',
+  'check',
+  'runtime',
+  'native',
+  'hub',
+];
 /** Folders that may know each other, beside themselves. */
 const neighbours: Readonly<Record<string, readonly string[]>> = {
   text: ['checkpoint'],
@@ -109,7 +120,8 @@ const neighbours: Readonly<Record<string, readonly string[]>> = {
   voice: ['audio', 'runtime', 'checkpoint'],
   device: ['checkpoint', 'runtime'],
   checkpoint: ['runtime'],
-  stream: ['audio'],
+  stream: ['audio', 'check'],
+  check: [],
   hub: [],
   runtime: [],
   native: [],

@@ -5,8 +5,9 @@ import { stat } from 'node:fs/promises';
 import { addAbortSignal, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
+import { isString } from '../is.js';
 import { MetaVoice } from '../metavoice.js';
-import type { SpeakOptions, VoiceSource } from '../options.js';
+import type { SpeakOptions, TextSource, VoiceSource } from '../options.js';
 import { resolveLoadOptions, resolveSpeakOptions } from '../resolve-options.js';
 import type { Speech } from '../stream/collect.js';
 import {
@@ -21,7 +22,7 @@ import { type Terminal, UsageError, write } from './terminal.js';
 
 export const help = `Usage: metavoice say TEXT [OPTIONS]
        metavoice say -f FILE [OPTIONS]
-       metavoice say - [OPTIONS]           (text from stdin)
+       metavoice say - [OPTIONS]           (text from stdin, spoken as it arrives)
 
 Speaks a text into a WAV file.
 
@@ -37,6 +38,9 @@ ${loadHelp}
   --guidance X[,Y]    how strongly to follow the speaker, and the text; default what the model advises, else 3
   --quality Q         stream (default) or whole
   --decoder D         auto or encodec
+  --pause X[,Y[,Z]]   seconds of silence after a sentence, a clause, a paragraph; default 0.3,0.1,0.7
+  --flush X           speak what is there when stdin gives nothing for so many seconds; default 0.7
+  --check M           report (default), respeak what sounds wrong, or off
   --max-seconds X     cut the speech at this length
   --json              tell about the speech in JSON
 `;
@@ -54,6 +58,9 @@ const known = {
   guidance: { type: 'string' },
   quality: { type: 'string' },
   decoder: { type: 'string' },
+  pause: { type: 'string' },
+  flush: { type: 'string' },
+  check: { type: 'string' },
   'max-seconds': { type: 'string' },
   json: { type: 'boolean' },
 } as const;
@@ -71,7 +78,9 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
   resolveLoadOptions(load);
   resolveSpeakOptions(speak);
   if (output !== '-') await requirePlace(output);
-  const text = await readText(values.file, positionals, terminal);
+  // A stream has no end; the samples of a file are held in memory until it is written.
+  const most = output === '-' ? Infinity : mostBytes;
+  const text = await readText(values.file, positionals, terminal, most);
 
   const tts = await MetaVoice.load(load);
   try {
@@ -86,11 +95,17 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
     );
   } finally {
     await tts.dispose();
+    // It may still be open, and would keep the process.
+    if (!isString(text)) closeStream(terminal.stdin);
   }
 }
 
+function closeStream(stream: NodeJS.ReadableStream): void {
+  if (stream instanceof Readable) stream.destroy();
+}
+
 function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
-  const { quality, decoder } = values;
+  const { quality, decoder, check } = values;
   const temperature = numberArgument(values.temperature, 'temperature');
   const given: Record<keyof SpeakOptions & string, unknown> = {
     voice: voiceArgument(values),
@@ -105,6 +120,10 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     enhance: undefined,
     quality,
     chunkSeconds: undefined,
+    pauseSeconds: pauseArgument(values.pause),
+    continuity: undefined,
+    flushSeconds: numberArgument(values.flush, 'flush'),
+    check,
     maxSeconds: numberArgument(values['max-seconds'], 'max-seconds'),
     signal: terminal.signal,
     onProgress: showProgress(terminal),
@@ -127,17 +146,46 @@ function guidanceArgument(
   return { speaker: speaker!, prompt: prompt! };
 }
 
-async function readText(file: string | undefined, words: string[], terminal: Terminal): Promise<string> {
+function pauseArgument(value: string | undefined): SpeakOptions['pauseSeconds'] {
+  if (value === undefined) return undefined;
+  const [sentence, clause, paragraph, ...rest] = value
+    .split(',')
+    .map((part) => numberArgument(part, 'pause')!);
+  if (rest.length > 0)
+    throw new UsageError(`expected X, X,Y or X,Y,Z for \`--pause\` but received "${value}"`);
+  const given = { sentence, clause, paragraph };
+  return given as SpeakOptions['pauseSeconds'];
+}
+
+async function readText(
+  file: string | undefined,
+  words: string[],
+  terminal: Terminal,
+  most: number,
+): Promise<TextSource> {
   if (file !== undefined && words.length > 0)
     throw new UsageError(`expected TEXT or \`--file\` but received both`);
   if (file === undefined && words.length === 0)
     throw new UsageError('expected TEXT, `-f FILE` or - but received nothing');
   const source = file ?? (words.length === 1 ? words[0] : undefined);
-  const { stdin, signal } = terminal;
-  if (source === '-') return decode(await readAll(stdin, 'stdin', signal), 'stdin');
+  if (source === '-') return readPieces(terminal, most);
   if (file === undefined) return words.join(' ');
   if ((await stat(file)).isDirectory()) throw new Error(`expected a text file at ${file} but found a folder`);
-  return decode(await readAll(createReadStream(file), file, signal), file);
+  return decode(await readAll(createReadStream(file), file, terminal.signal), file);
+}
+
+/** What arrives, as it arrives. */
+async function* readPieces(terminal: Terminal, most: number) {
+  const name = 'stdin';
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let bytes = 0;
+  for await (const piece of terminal.stdin) {
+    bytes += piece.length;
+    requireBytes(bytes, most, name);
+    yield decode(Buffer.from(piece), name, decoder, true);
+  }
+  // A letter of several bytes that has no end is refused.
+  yield decode(new Uint8Array(0), name, decoder);
 }
 
 /** More bytes than any text that could be spoken. */
@@ -150,19 +198,28 @@ async function readAll(source: NodeJS.ReadableStream, name: string, signal: Abor
   let bytes = 0;
   for await (const piece of stream) {
     bytes += piece.length;
-    if (bytes > mostBytes)
-      throw new Error(
-        `expected a text of at most ${mostBytes} bytes in ${name} but found more; speak it in several shorter parts`,
-      );
+    requireBytes(bytes, mostBytes, name);
     pieces.push(Buffer.from(piece));
   }
   return Buffer.concat(pieces);
 }
 
+function requireBytes(bytes: number, most: number, name: string): void {
+  if (bytes > most)
+    throw new Error(
+      `expected a text of at most ${most} bytes in ${name} but found more; speak it in several shorter parts`,
+    );
+}
+
 /** UTF-8, with or without a byte order mark; other encodings are refused, not misread. */
-function decode(bytes: Uint8Array, name: string): string {
+function decode(
+  bytes: Uint8Array,
+  name: string,
+  decoder = new TextDecoder('utf-8', { fatal: true }),
+  more = false,
+): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return decoder.decode(bytes, { stream: more });
   } catch {
     throw new Error(`expected text in UTF-8 in ${name} but found other bytes; save it as UTF-8`);
   }
@@ -173,12 +230,19 @@ function words(speech: Speech, output: string, { device, dtype, reason }: MetaVo
   const cut = endReason === 'limit' ? ', cut at the limit' : '';
   const redone = health.redoneSteps + health.redoneWindows;
   const again = redone > 0 ? `, ${redone} steps done again in float32` : '';
-  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n`;
+  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n${heard(speech)}`;
 }
+
+/** A line for each finding in what was written; that it was cut is told already. */
+const heard = ({ check }: Speech): string =>
+  check.findings
+    .filter(({ heard, kind }) => heard && kind !== 'limit')
+    .map(({ startSeconds, message }) => `  at ${startSeconds.toFixed(1)} s: ${message}\n`)
+    .join('');
 
 async function facts(speech: Speech, file: string, tts: MetaVoice) {
   const { device, dtype, reason, model, plan } = tts;
-  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health } = speech;
+  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health, check } = speech;
   return {
     file,
     durationSeconds,
@@ -188,6 +252,7 @@ async function facts(speech: Speech, file: string, tts: MetaVoice) {
     decoder,
     timings,
     health,
+    check,
     device,
     dtype,
     reason,

@@ -38,8 +38,8 @@ export interface MemoryParts {
 
 const MB = 1e6;
 
-/** Guidance: one row with the speaker, one without. */
-const rows = 2;
+/** Guidance: one row with the speaker, one without; where the makers of a model advise it, one without the text. */
+export const rowsOf = ({ guidanceRows = 2 }: ModelSizes): number => guidanceRows;
 
 /** Two ids a frame. */
 const codebooks = 2;
@@ -56,7 +56,7 @@ const bytesOf: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, bfloa
 export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: boolean): MemoryParts {
   const { firstStage, secondStage, speakerEncoder, codec, diffusion } = sizes;
   const { dtype, quantization, decoder, batchSize } = request;
-  const cache = firstStage ? cacheBytes(firstStage, dtype, positionsOf(sizes, request)) : 0;
+  const cache = firstStage ? rowsOf(sizes) * cacheBytes(firstStage, dtype, positionsOf(sizes, request)) : 0;
   return {
     firstStage: firstStage ? stageBytes(firstStage, dtype, quantization) : 0,
     secondStage: secondStage ? stageBytes(secondStage, dtype, 'none') : 0,
@@ -106,14 +106,18 @@ function stageBytes(stage: StageSizes, dtype: Dtype, quantization: Quantization)
 }
 
 /** Positions that an utterance fills at its longest. */
-function positionsOf({ firstStage, codec }: ModelSizes, { maxSeconds }: MemoryRequest): number {
+export function positionsOf(
+  { firstStage, codec }: ModelSizes,
+  { maxSeconds }: Pick<MemoryRequest, 'maxSeconds'>,
+): number {
   const window = firstStage?.positions ?? 0;
   if (maxSeconds === null || !codec) return window;
   return Math.min(window, textIds(maxSeconds) + codebooks * Math.ceil(maxSeconds * codec.frameRate));
 }
 
+/** Of one row. */
 const cacheBytes = ({ layers, width }: StageSizes, dtype: Dtype, positions: number): number =>
-  2 * layers * width * rows * positions * bytesOf[dtype];
+  2 * layers * width * positions * bytesOf[dtype];
 
 /** One matrix upcast at a time; a float16 cache whose numbers don't fit is widened, for one utterance at a time. */
 function redoBytes(stage: StageSizes, dtype: Dtype, cache: number): number {

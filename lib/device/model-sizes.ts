@@ -26,6 +26,8 @@ export interface ModelSizes {
   codec: { parameters: number; frameRate: number } | null;
   /** The four diffusion networks together. */
   diffusion: { parameters: number } | null;
+  /** Rows of guidance of an utterance; 2 unless the model's makers advise guidance towards the text, too. */
+  guidanceRows?: number;
 }
 
 /** MetaVoice-1B as published: what `sizesOfManifest` gives for its files. */
@@ -63,12 +65,14 @@ export const sizesOfManifest = ({
   secondStage,
   speakerEncoder,
   codec,
+  sampling,
 }: Manifest): ModelSizes => ({
   firstStage,
   secondStage,
   speakerEncoder: speakerEncoder && { parameters: floatsIn(speakerEncoder) },
   codec: codec && { parameters: floatsIn(codec), frameRate: frameRateOf(codec) },
   diffusion: null,
+  ...(typeof sampling?.guidance === 'object' && (sampling.guidance.prompt ?? 1) > 1 && { guidanceRows: 3 }),
 });
 
 /** Of published files, before they are converted. */

@@ -159,10 +159,14 @@ export interface ModelDescription {
   secondStage: SecondStageDescription | null;
   speakerEncoder: { file: string } | null;
   codec: CodecDescription | null;
-  /** Utterances that hold a key-value cache at the same time. */
+  /** Utterances of the greatest length that the key-value pool holds; up to four times as many short ones share it. */
   batchSize: number;
-  /** Utterances that may wait for one of these places; start() refuses more with ERR_QUEUE_FULL. */
+  /** Utterances that may wait for a place; start() refuses more with ERR_QUEUE_FULL, but never one of a later segment. */
   maxQueue: number;
+  /** Rows of guidance of an utterance that the pool is planned for, 2 or 3. */
+  cacheRows: number;
+  /** Positions of the longest utterance that the pool is planned for; 0: those of the window. */
+  cachePositions: number;
   deterministic: boolean;
 }
 
@@ -181,6 +185,11 @@ export interface UtteranceRequest {
   firstStageIds: Int32Array;
   /** Text ids of the second stage, end of text included. */
   secondStageIds: Int32Array;
+  /**
+   * Codes [2, frames] of the first two codebooks that were spoken before, of the beginning of these texts: the speech goes
+   * on behind them. Empty: it begins.
+   */
+  context: Uint16Array;
   /** [speaker embedding] */
   speaker: Float32Array;
   /** Non-negative safe integer. */
@@ -199,6 +208,8 @@ export interface UtteranceRequest {
   maximumFrames: number;
   /** Finished chunks that may wait for the reader before the utterance rests. */
   waitingChunks: number;
+  /** Frames that it will hardly exceed: the key-value pool sets pages aside for so many. 0: as many as it may have. */
+  likelyFrames: number;
 }
 
 export interface NativeChunk {
@@ -224,6 +235,38 @@ export interface NativeUtterance {
   cancel(): void;
 }
 
+/** What the engine of a model is doing, and has done since it was loaded. */
+export interface NativeStatistics {
+  /** Utterances that have a place; of these, those whose reader has enough; those that wait for a place. */
+  active: number;
+  resting: number;
+  queued: number;
+  /** Whose keys and values lie on the host, as their reader rests and others needed the pages. */
+  parked: number;
+  /** Pages of the key-value pool (32 positions of one row of guidance each), and the bytes of one. */
+  pages: number;
+  usedPages: number;
+  pageBytes: number;
+  peakActive: number;
+  peakQueued: number;
+  peakUsedPages: number;
+  /** Utterances, by how they went; `refused` never began. */
+  ended: number;
+  cancelled: number;
+  failed: number;
+  refused: number;
+  /** Decode steps, one for all that took it together; and the same counted for each of them. */
+  batchSteps: number;
+  steps: number;
+  audioSeconds: number;
+  /** Over the last ten seconds. */
+  batchStepsPerSecond: number;
+  audioSecondsPerSecond: number;
+  /** Milliseconds from start() to the first chunk, of the last 256 requests; null before the first. */
+  firstAudioP50: number | null;
+  firstAudioP95: number | null;
+}
+
 /** A long recording, copied to native memory piece by piece; missing pieces are 0. */
 export interface NativeSamples {
   write(offset: number, piece: Float32Array): void;
@@ -245,6 +288,7 @@ export interface NativeModel {
     weightBytes: number;
   };
   start(request: UtteranceRequest): NativeUtterance;
+  statistics(): NativeStatistics;
   /** Room for so many samples. */
   reserve(length: number): NativeSamples;
   /** Resampling to 16 kHz, trim, mel, partials, mean. `trim` is [start, end) in 16 kHz samples. ERR_REFERENCE_AUDIO when nothing is left. */

@@ -29,6 +29,8 @@ export async function* chunkBytes(
   format: ByteFormat,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const { samples, sampleRate, index } of source) {
+    // The end of a text whose source paused before; readers take no bytes for the end.
+    if (samples.length === 0) continue;
     const bytes = toPcm16(samples);
     if (format === 'pcm' || index > 0) {
       yield bytes;

@@ -1,19 +1,17 @@
 /** The one generator: everything that hands out speech, whole or in pieces, is a view over it. */
 
-import { asking, type CallSite, fromEngine } from '../call-site.js';
-import { MetaVoiceError } from '../errors.js';
-import type { NativeChunk, NativeUtterance } from '../native/contract.js';
-import type { OnProgress } from '../options.js';
-
-/** Codes of the codec. */
-export interface Codes {
-  /** One array of `frames` codes per codebook. */
-  codebooks: Uint16Array[];
-  frames: number;
-}
+import { asking } from '../call-site.js';
+import { CheckLog } from './check-report.js';
+import type { Codes } from './codes.js';
+import { type SpeechOutcome, Told } from './diagnostics.js';
+import type { SpeechPlan } from './plan.js';
+import { Run } from './run.js';
 
 export interface AudioChunk {
-  /** Mono, nominally within [-1, 1]. */
+  /**
+   * Mono, nominally within [-1, 1]. The last chunk of a segment ends with the pause before the next one; where that is not
+   * known yet, as a text in pieces paused there, the pause comes as a chunk without codes, and the end as an empty one.
+   */
   samples: Float32Array;
   /** Hz */
   sampleRate: number;
@@ -21,10 +19,15 @@ export interface AudioChunk {
   index: number;
   /** Which segment of the text is spoken. */
   segment: number;
+  /** Where that segment lies in the text as it was given, in UTF-16 units. The places of all segments cover it exactly once. */
+  textOffset: number;
+  textLength: number;
   /** Where the chunk begins in the speech, and how long it is. */
   startSeconds: number;
   durationSeconds: number;
-  /** The first frame of codes, counted from the start of the speech. */
+  /** When it arrived in JavaScript, on the clock of `timings.firstAudio`: milliseconds since the request began. */
+  readyMilliseconds: number;
+  /** The first frame of codes, counted from the start of the speech; pauses have none. */
   firstFrame: number;
   codes: Codes;
   /** No chunk follows. */
@@ -53,29 +56,10 @@ export interface Tally {
   decoder: number;
   steps: number;
   health: SpeechHealth;
-  /** Milliseconds from the first pull to the first chunk and to the end; null before. */
+  checks: CheckLog;
+  /** Milliseconds from the request to the first sound and to the end; null before. */
   firstAudio: number | null;
   total: number | null;
-}
-
-/** A request that was judged and waits to be pulled. */
-export interface SpeechPlan {
-  readonly seed: number;
-  readonly sampleRate: number;
-  /** Segments of the text. */
-  readonly segments: number;
-  /** The most frames of the whole request; Infinity where only the windows limit it. */
-  readonly maximumFrames: number;
-  readonly signal: AbortSignal | null;
-  readonly onProgress: OnProgress | null;
-  readonly site: CallSite;
-  /** Called with the first chunk that something was done again for. */
-  onRedone(): void;
-  /** Throws ERR_DISPOSED once the model is. */
-  requireOpen(): void;
-  /** The embedding of the voice; computed now if it is a recording. */
-  speaker(signal: AbortSignal): Promise<Float32Array>;
-  start(segment: number, speaker: Float32Array, maximumFrames: number): NativeUtterance;
 }
 
 export const emptyTally = (): Tally => ({
@@ -85,6 +69,7 @@ export const emptyTally = (): Tally => ({
   decoder: 0,
   steps: 0,
   health: { redoneSteps: 0, redoneWindows: 0 },
+  checks: new CheckLog(),
   firstAudio: null,
   total: null,
 });
@@ -99,138 +84,61 @@ export async function* chunks(
   tally: Tally,
   halt: AbortController,
 ): AsyncGenerator<AudioChunk, void, undefined> {
-  const started = performance.now();
-  const run = new Run(plan, tally);
+  // What lies between the call and the first pull is the reader's: nothing is computed then.
+  const began = performance.now() - plan.judged;
+  const clock = () => performance.now() - began;
+  const run = new Run(plan, tally, clock);
+  const told = new Told(plan.seed, clock);
+  let outcome: SpeechOutcome = 'left';
+  let failure: unknown;
   const { signal } = plan;
   const onAbort = () => halt.abort(signal?.reason);
   const onHalt = () => run.cancel();
+  const forget = plan.onDispose(onHalt);
   try {
     signal?.throwIfAborted();
     plan.requireOpen();
+    halt.signal.throwIfAborted();
     signal?.addEventListener('abort', onAbort, { once: true });
     halt.signal.addEventListener('abort', onHalt, { once: true });
-    const speaker = await asking(plan.site, () => plan.speaker(halt.signal));
-    for (let segment = 0; segment < plan.segments && !run.finished; segment++) {
-      run.begin(segment, speaker, halt.signal);
-      for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
-        tally.firstAudio ??= performance.now() - started;
-        if (chunk.last) tally.total = performance.now() - started;
-        yield chunk;
+    run.read();
+    run.begin(await asking(plan.site, () => plan.speaker(halt.signal)));
+    halt.signal.throwIfAborted();
+    for (let chunk = await run.next(halt.signal); chunk; chunk = await run.next(halt.signal)) {
+      if (tally.firstAudio === null && isAudible(chunk.samples)) {
+        tally.firstAudio = chunk.readyMilliseconds;
+        told.firstAudio(tally.firstAudio);
       }
+      told.chunk(chunk);
+      if (chunk.last) tally.total = chunk.readyMilliseconds;
+      run.widen();
+      yield chunk;
     }
+    // The reader has all of it; the end comes when nothing is being judged any more.
+    await tally.checks.settled();
+    halt.signal.throwIfAborted();
+    outcome = 'ended';
   } catch (error) {
     // Leaving early is no failure; the user's abort is, and keeps its own reason.
-    if (signal?.aborted) throw signal.reason;
-    if (!halt.signal.aborted) throw error;
+    if (signal?.aborted) {
+      outcome = 'aborted';
+      throw signal.reason;
+    }
+    if (!halt.signal.aborted) {
+      outcome = 'failed';
+      failure = error;
+      throw error;
+    }
   } finally {
     signal?.removeEventListener('abort', onAbort);
     halt.signal.removeEventListener('abort', onHalt);
+    forget();
     run.cancel();
+    told.end(outcome, tally, failure);
   }
 }
 
-/** The state of one request: which segment speaks, and how far the speech is. */
-class Run {
-  readonly #plan: SpeechPlan;
-  readonly #tally: Tally;
-  #utterance: NativeUtterance | null = null;
-  #segment = 0;
-  #index = 0;
-  #frames = 0;
-  #samples = 0;
-  #cut = false;
-  #segmentDone = false;
-  #health: SpeechHealth = { redoneSteps: 0, redoneWindows: 0 };
-  finished = false;
+/** 60 dB below full scale: speech played as loud as a person talks is then softer than a quiet room. */
+const audible = 0.001;
 
-  constructor(plan: SpeechPlan, tally: Tally) {
-    this.#plan = plan;
-    this.#tally = tally;
-  }
-
-  begin(segment: number, speaker: Float32Array, halted: AbortSignal): void {
-    halted.throwIfAborted();
-    this.#plan.requireOpen();
-    this.#segment = segment;
-    this.#segmentDone = false;
-    this.#health = { redoneSteps: 0, redoneWindows: 0 };
-    try {
-      this.#utterance = this.#plan.start(segment, speaker, this.#plan.maximumFrames - this.#frames);
-    } catch (error) {
-      throw fromEngine(error, this.#plan.site);
-    }
-  }
-
-  /** The next chunk of the segment, or null when the segment has ended. */
-  async next(halted: AbortSignal): Promise<AudioChunk | null> {
-    if (this.#segmentDone) return null;
-    this.#plan.requireOpen();
-    const utterance = this.#utterance!;
-    const native = await asking(this.#plan.site, () => utterance.next());
-    halted.throwIfAborted();
-    if (native) return this.#accept(native);
-    this.#plan.requireOpen();
-    throw new MetaVoiceError('ERR_INTERNAL', 'expected a last chunk but the utterance ended without one');
-  }
-
-  cancel(): void {
-    this.#utterance?.cancel();
-  }
-
-  #accept(native: NativeChunk): AudioChunk {
-    const { sampleRate, segments, maximumFrames, onProgress } = this.#plan;
-    const firstFrame = this.#frames;
-    const startSeconds = this.#samples / sampleRate;
-    this.#frames += native.frames;
-    this.#samples += native.samples.length;
-    this.#countHealth(native.health);
-    if (native.endReason) this.#endSegment(native);
-    this.finished = this.#segmentDone && (this.#segment === segments - 1 || this.#frames >= maximumFrames);
-    if (this.finished && this.#segment < segments - 1) this.#cut = true;
-    onProgress?.({
-      phase: 'speak',
-      seconds: this.#samples / sampleRate,
-      segment: this.#segment,
-      segments,
-    });
-    return {
-      samples: native.samples,
-      sampleRate,
-      index: this.#index++,
-      segment: this.#segment,
-      startSeconds,
-      durationSeconds: native.samples.length / sampleRate,
-      firstFrame,
-      codes: splitCodes(native.codes, native.frames),
-      last: this.finished,
-      endReason: this.finished ? (this.#cut ? 'limit' : 'end') : null,
-    };
-  }
-
-  /** Native counts are of the segment so far. */
-  #countHealth(now: SpeechHealth): void {
-    const { health } = this.#tally;
-    const before = health.redoneSteps + health.redoneWindows;
-    health.redoneSteps += now.redoneSteps - this.#health.redoneSteps;
-    health.redoneWindows += now.redoneWindows - this.#health.redoneWindows;
-    this.#health = now;
-    if (before === 0 && health.redoneSteps + health.redoneWindows > 0) this.#plan.onRedone();
-  }
-
-  #endSegment({ endReason, timings }: NativeChunk): void {
-    this.#segmentDone = true;
-    this.#cut ||= endReason === 'limit';
-    this.#tally.prefill += timings.prefill;
-    this.#tally.firstStage += timings.firstStage;
-    this.#tally.secondStage += timings.secondStage;
-    this.#tally.decoder += timings.decoder;
-    this.#tally.steps += timings.steps;
-  }
-}
-
-/** [codebooks, frames] → one array per codebook. */
-export function splitCodes(codes: Uint16Array, frames: number): Codes {
-  const count = frames > 0 ? codes.length / frames : 0;
-  const codebooks = Array.from({ length: count }, (_, k) => codes.slice(k * frames, (k + 1) * frames));
-  return { codebooks, frames };
-}
+const isAudible = (samples: Float32Array): boolean => samples.some((value) => Math.abs(value) >= audible);

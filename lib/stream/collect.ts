@@ -5,7 +5,10 @@ import { encodeWav, wavHeader } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
-import type { AudioChunk, Codes, SpeechHealth, Tally } from './chunks.js';
+import type { CheckMode } from '../options.js';
+import type { CheckReport } from './check-report.js';
+import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
+import { type Codes, joinCodes } from './codes.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -16,7 +19,11 @@ export interface SpeechTimings {
   firstStage: number;
   secondStage: number;
   decoder: number;
-  /** From the request to its first chunk, and to its end. */
+  /**
+   * To the first sound in JavaScript, and to the end: what the call of `stream()` or `synthesize()` took, and the time since
+   * the first pull. The time between the two does not count, as nothing is computed then. A chunk sounds that has a sample
+   * of at least 0.001 (−60 dB of full scale); without any, `firstAudio` is `total`.
+   */
   firstAudio: number;
   total: number;
   /** Steps of the first stage, two per frame. */
@@ -33,6 +40,7 @@ interface SpeechParts {
   timings: SpeechTimings;
   codes: Codes;
   health: SpeechHealth;
+  check: CheckReport;
 }
 
 let createSpeech: (parts: SpeechParts) => Speech;
@@ -52,6 +60,8 @@ export class Speech {
   readonly codes: Codes;
   /** What overflowed in 16 bit and was done again in float32. */
   readonly health: Readonly<SpeechHealth>;
+  /** What was found when it was listened to. */
+  readonly check: Readonly<CheckReport>;
   readonly decoder = 'encodec' as const;
 
   private constructor(parts: SpeechParts) {
@@ -63,6 +73,7 @@ export class Speech {
     this.timings = parts.timings;
     this.codes = parts.codes;
     this.health = parts.health;
+    this.check = parts.check;
   }
 
   static {
@@ -96,12 +107,18 @@ export class Speech {
 /** Reads a stream to its end. `extra.load` is the time that loading took. */
 export async function collect(
   source: AsyncIterable<AudioChunk>,
-  request: { seed: number; sampleRate: number; tally: Readonly<Tally>; halted: AbortSignal },
+  request: {
+    seed: number;
+    sampleRate: number;
+    check: CheckMode;
+    tally: Readonly<Tally>;
+    halted: AbortSignal;
+  },
   extra: { load?: number } = {},
 ): Promise<Speech> {
   const all: AudioChunk[] = [];
   for await (const chunk of source) all.push(chunk);
-  const { seed, sampleRate, tally, halted } = request;
+  const { seed, sampleRate, check, tally, halted } = request;
   const endReason = all.at(-1)?.endReason;
   if (!endReason) halted.throwIfAborted();
   if (!endReason)
@@ -115,6 +132,7 @@ export async function collect(
     endReason,
     codes: joinCodes(all.map((chunk) => chunk.codes)),
     health: { ...tally.health },
+    check: tally.checks.report(check),
     timings: {
       ...extra,
       prefill: tally.prefill,
@@ -137,16 +155,4 @@ function joinSamples(pieces: Float32Array[]): Float32Array {
     at += piece.length;
   }
   return joined;
-}
-
-function joinCodes(pieces: Codes[]): Codes {
-  const frames = pieces.reduce((count, piece) => count + piece.frames, 0);
-  const count = Math.max(0, ...pieces.map((piece) => piece.codebooks.length));
-  const codebooks = Array.from({ length: count }, () => new Uint16Array(frames));
-  let at = 0;
-  for (const piece of pieces) {
-    for (const [k, codes] of piece.codebooks.entries()) codebooks[k]!.set(codes, at);
-    at += piece.frames;
-  }
-  return { codebooks, frames };
 }

@@ -4,15 +4,10 @@ import type { Readable } from 'node:stream';
 import { MetaVoiceError } from '../errors.js';
 import { integerOf } from '../option-values.js';
 import { type ByteOptions, chunkBytes, resolveFormat } from './bytes.js';
-import {
-  type AudioChunk,
-  chunks,
-  emptyTally,
-  type SpeechHealth,
-  type SpeechPlan,
-  type Tally,
-} from './chunks.js';
+import type { CheckReport } from './check-report.js';
+import { type AudioChunk, chunks, emptyTally, type SpeechHealth, type Tally } from './chunks.js';
 import { collect, type Speech } from './collect.js';
+import type { SpeechPlan } from './plan.js';
 import { nodeReadable } from './readable.js';
 import { webStream } from './web.js';
 
@@ -58,6 +53,11 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
   /** What overflowed in 16 bit so far and was done again in float32. */
   get health(): SpeechHealth {
     return { ...this.#tally.health };
+  }
+
+  /** What was found so far by the option `check`; complete once the stream has ended. */
+  get check(): CheckReport {
+    return this.#tally.checks.report(this.#plan.check);
   }
 
   /**
@@ -110,7 +110,8 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
    * @param extra.load milliseconds that loading took, to be told in the timings
    */
   collect(extra: { load?: number } = {}): Promise<Speech> {
-    const { seed, sampleRate } = this.#plan;
-    return collect(this, { seed, sampleRate, tally: this.#tally, halted: this.#halt.signal }, extra);
+    const { seed, sampleRate, check } = this.#plan;
+    const halted = this.#halt.signal;
+    return collect(this, { seed, sampleRate, check, tally: this.#tally, halted }, extra);
   }
 }

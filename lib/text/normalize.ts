@@ -56,11 +56,25 @@ export interface UnknownLetter {
 /**
  * The text as the model was trained to read it: typographic marks become plain ones, white space is evened out.
  * The empty string is a legal result (`requireSpeakable` refuses it).
+ * @param from where this text begins in the one that refusals speak of
  * @throws {MetaVoiceError} ERR_TEXT with `details.letters` ({@link UnknownLetter}) for letters outside Latin-1.
  */
-export function normalizeText(text: string): string {
+export function normalizeText(text: string, from = 0): string {
   if (!isString(text)) throw expectedType('a string', 'text', text);
-  return evenOut(replaceLetters(text).replace(/[\t\n\r*]/g, ' '));
+  return evenOut(replaceLetters(text, from).replace(/[\t\n\r*]/g, ' '));
+}
+
+/** Where in a text the letter stands that became the one at `index` of the normalised text. */
+export function originalIndex(text: string, index: number): number {
+  let low = 0;
+  let high = text.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    // The mark at the end keeps white space before it from being cut off.
+    if (normalizeText(`${text.slice(0, middle + 1)}.`).length - 1 > index) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** Refuses a normalised text in which there is nothing to speak (ERR_TEXT); gives it back otherwise. */
@@ -73,10 +87,10 @@ export function requireSpeakable(normalized: string): string {
   );
 }
 
-function replaceLetters(text: string): string {
+function replaceLetters(text: string, from: number): string {
   const unknown = new Map<number, UnknownLetter>();
   let result = '';
-  let position = 0;
+  let position = from;
   for (const letter of text) {
     const point = letter.codePointAt(0)!;
     const replacement = replacements.get(point);

@@ -7,6 +7,8 @@ import { translatePattern } from './pattern.js';
 
 const endOfTextName = '<|endoftext|>';
 
+type PositionOf = (index: number) => number;
+
 /**
  * Byte-pair encoding as tiktoken does it, with the pattern and the ranks of a checkpoint. All ids have the offset of
  * their stage added, so they are rows of that stage's token table.
@@ -58,16 +60,32 @@ export class Tokenizer {
    */
   encode(text: string): Int32Array {
     if (!isString(text)) throw expectedType('a string', 'text', text);
-    this.#refuseSpecial(text);
+    return this.#encode(text, (index) => index);
+  }
+
+  #encode(text: string, positionOf: PositionOf): Int32Array {
+    this.#refuseSpecial(text, positionOf);
     const ids: number[] = [];
     for (const match of text.matchAll(this.#pattern)) {
       if (match[0] !== '' && !mergePiece(utf8(match[0]), this.#ranks, ids))
-        throw this.#withoutBytes(match[0], match.index);
+        throw this.#withoutBytes(match[0], match.index, positionOf);
     }
     const result = new Int32Array(ids.length + 1);
     for (let index = 0; index < ids.length; index++) result[index] = ids[index]! + this.#offset;
     result[ids.length] = this.endOfText;
     return result;
+  }
+
+  /**
+   * Judges a text as `encode` would, letter by letter instead of token by token.
+   * @param positionOf where a letter of this text stands in the one that refusals speak of
+   * @throws {MetaVoiceError} as `encode`
+   */
+  requireEncodable(text: string, positionOf: PositionOf = (index) => index): void {
+    this.#refuseSpecial(text, positionOf);
+    const knows = (letter: string) => mergePiece(utf8(letter), this.#ranks, []);
+    // A letter without bytes of its own may still be part of a longer token.
+    if (![...new Set(text)].every(knows)) this.#encode(text, positionOf);
   }
 
   /**
@@ -88,10 +106,11 @@ export class Tokenizer {
   }
 
   /** A special token would be spoken as letters, or steer the model: neither was meant. */
-  #refuseSpecial(text: string): void {
+  #refuseSpecial(text: string, positionOf: PositionOf): void {
     for (const [token] of this.#special) {
-      const position = text.indexOf(token);
-      if (position < 0) continue;
+      const found = text.indexOf(token);
+      if (found < 0) continue;
+      const position = positionOf(found);
       throw new MetaVoiceError(
         'ERR_TEXT',
         `expected a text without the tokenizer's special tokens but found ${token} at index ${position}; remove it`,
@@ -101,14 +120,15 @@ export class Tokenizer {
   }
 
   /** Some checkpoint may lack single bytes; names the first letter of the piece that is affected. */
-  #withoutBytes(piece: string, start: number): MetaVoiceError {
-    let position = start;
+  #withoutBytes(piece: string, start: number, positionOf: PositionOf): MetaVoiceError {
+    let index = start;
     let unknown = piece;
     for (const letter of piece) {
       unknown = letter;
       if (!mergePiece(utf8(letter), this.#ranks, [])) break;
-      position += letter.length;
+      index += letter.length;
     }
+    const position = positionOf(index);
     const codePoint = codePointName(unknown.codePointAt(0)!);
     return new MetaVoiceError(
       'ERR_TEXT',

@@ -40,6 +40,8 @@ engine::ModelDescription description_of(const Napi::Object& value) {
   result.dtype = dtype_of(value.Get("dtype"));
   result.batch_size = integer_of(value.Get("batchSize"), "batchSize");
   result.max_queue = integer_of(value.Get("maxQueue"), "maxQueue");
+  result.rows = integer_of(value.Get("cacheRows"), "cacheRows");
+  result.positions = integer_of(value.Get("cachePositions"), "cachePositions");
   result.deterministic = boolean_of(value.Get("deterministic"), "deterministic");
   read_part(value, "firstStage", result.first_stage, [](const Napi::Object& part, models::FirstStageConfig& config) {
     read_transformer(part, config);

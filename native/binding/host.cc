@@ -8,14 +8,14 @@ void Residents::stop() {
   for (Host* host : hosts) host->stop();
 }
 
-std::shared_ptr<Host> Host::create(Napi::Env env, const std::shared_ptr<Residents>& residents, const Places& places) {
+std::shared_ptr<Host> Host::create(Napi::Env env, const std::shared_ptr<Residents>& residents, const engine::SchedulerSettings& settings) {
   const std::shared_ptr<Host> host(new Host(env));
   host->residents_ = residents;
   residents->hosts.insert(host.get());
   host->mailbox_ = Mailbox::open(env);
   // Hooks run last in, first out: ours joins the thread before Node closes the mailbox under it.
   napi_add_env_cleanup_hook(env, on_environment_exit, host.get());
-  host->scheduler_ = std::make_unique<engine::Scheduler>(places.batch_size, places.max_queue);
+  host->scheduler_ = std::make_unique<engine::Scheduler>(settings);
   return host;
 }
 

@@ -33,11 +33,7 @@ struct Task {
 
 class Host : public std::enable_shared_from_this<Host> {
  public:
-  struct Places {
-    int64_t batch_size;
-    int64_t max_queue;
-  };
-  static std::shared_ptr<Host> create(Napi::Env env, const std::shared_ptr<Residents>& residents, const Places& places);
+  static std::shared_ptr<Host> create(Napi::Env env, const std::shared_ptr<Residents>& residents, const engine::SchedulerSettings& settings);
   ~Host();
 
   // `work(model)` on the engine thread, then `answer(env, result)` on the JavaScript thread: a promise.
@@ -124,10 +120,11 @@ Napi::Value Host::load(Napi::Env env, engine::ModelDescription description, Answ
   const std::shared_ptr<Task> task = begin(env);
   const Napi::Promise promise = task->deferred.Promise();
   scheduler_->post([task, description = std::move(description), answer = std::move(answer), model = model_,
-                    mailbox = mailbox_, host = weak_from_this()]() mutable {
+                    mailbox = mailbox_, scheduler = scheduler_.get(), host = weak_from_this()]() mutable {
     std::exception_ptr failure;
     try {
       *model = std::make_shared<const engine::SpeechModel>(description);
+      scheduler->prepare(*model);
     } catch (...) {
       failure = std::current_exception();
     }

@@ -30,6 +30,34 @@ Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
   return facts;
 }
 
+Napi::Object statistics_to_js(Napi::Env env, const engine::Snapshot& now) {
+  const Napi::Object result = Napi::Object::New(env);
+  const auto set = [&](const char* name, auto value) { result.Set(name, static_cast<double>(value)); };
+  const auto set_time = [&](const char* name, double value) { result.Set(name, value < 0 ? env.Null() : Napi::Value(Napi::Number::New(env, value))); };
+  set("active", now.active);
+  set("resting", now.resting);
+  set("parked", now.parked);
+  set("queued", now.queued);
+  set("pages", now.pages);
+  set("usedPages", now.used_pages);
+  set("pageBytes", now.page_bytes);
+  set("peakActive", now.peak_active);
+  set("peakQueued", now.peak_queued);
+  set("peakUsedPages", now.peak_used_pages);
+  set("ended", now.ended);
+  set("cancelled", now.cancelled);
+  set("failed", now.failed);
+  set("refused", now.refused);
+  set("batchSteps", now.batch_steps);
+  set("steps", now.steps);
+  set("audioSeconds", now.audio_seconds);
+  set("batchStepsPerSecond", now.batch_steps_per_second);
+  set("audioSecondsPerSecond", now.audio_seconds_per_second);
+  set_time("firstAudioP50", now.first_audio_p50);
+  set_time("firstAudioP95", now.first_audio_p95);
+  return result;
+}
+
 Napi::Value floats_answer(Napi::Env env, const at::Tensor& tensor) { return floats_to_js(env, tensor); }
 
 }  // namespace
@@ -44,6 +72,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
+                      InstanceMethod<&ModelObject::statistics>("statistics"),
                       InstanceMethod<&ModelObject::peak_device_bytes>("peakDeviceBytes"),
                       InstanceMethod<&ModelObject::dispose>("dispose")});
 }
@@ -66,6 +95,10 @@ Napi::Value ModelObject::start(const Napi::CallbackInfo& info) {
   if (host_->disposed()) throw js_error(env, disposed_error());
   UtteranceObject::Start start{host_, request_of(object_of(info[0], "request"))};
   return classes_->utterance.New({Napi::External<UtteranceObject::Start>::New(env, &start)});
+}
+
+Napi::Value ModelObject::statistics(const Napi::CallbackInfo& info) {
+  return statistics_to_js(info.Env(), host_->scheduler().statistics());
 }
 
 Napi::Value ModelObject::reserve(const Napi::CallbackInfo& info) { return classes_->samples.New({info[0]}); }

@@ -30,6 +30,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
  private:
   Napi::Value facts(const Napi::CallbackInfo& info);
   Napi::Value start(const Napi::CallbackInfo& info);
+  Napi::Value statistics(const Napi::CallbackInfo& info);
   Napi::Value reserve(const Napi::CallbackInfo& info);
   Napi::Value embed_speaker(const Napi::CallbackInfo& info);
   Napi::Value first_stage_logits(const Napi::CallbackInfo& info);

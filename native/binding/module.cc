@@ -21,7 +21,7 @@ namespace {
 Napi::Value load_model(const Napi::CallbackInfo& info, const std::shared_ptr<Classes>& classes,
                        const std::shared_ptr<Residents>& residents) {
   engine::ModelDescription description = description_of(object_of(info[0], "description"));
-  const std::shared_ptr<Host> host = Host::create(info.Env(), residents, {description.batch_size, description.max_queue});
+  const std::shared_ptr<Host> host = Host::create(info.Env(), residents, {description.batch_size, description.max_queue, description.rows, description.positions, description.deterministic});
   return host->load(info.Env(), std::move(description), [classes](Napi::Env env, const std::shared_ptr<Host>& loaded) -> Napi::Value {
     ModelObject::Start start{loaded, classes};
     return classes->model.New({Napi::External<ModelObject::Start>::New(env, &start)});

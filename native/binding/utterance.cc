@@ -52,6 +52,7 @@ engine::UtteranceRequest request_of(const Napi::Object& value) {
   const Napi::Object guidance = object_of(sampling.Get("guidance"), "sampling.guidance");
   engine::CoarseRequest& coarse = request.coarse;
   coarse.text = integers_of(value.Get("firstStageIds"), "firstStageIds");
+  coarse.context = codes_of(value.Get("context"), 2, "context");
   coarse.speaker = floats_of(value.Get("speaker"), "speaker");
   coarse.guidance.speaker = static_cast<float>(number_of(guidance.Get("speaker"), "sampling.guidance.speaker"));
   coarse.guidance.prompt = static_cast<float>(number_of(guidance.Get("prompt"), "sampling.guidance.prompt"));
@@ -68,6 +69,7 @@ engine::UtteranceRequest request_of(const Napi::Object& value) {
   request.look_ahead = integer_of(value.Get("lookAhead"), "lookAhead");
   request.whole = boolean_of(value.Get("whole"), "whole");
   request.waiting_chunks = integer_of(value.Get("waitingChunks"), "waitingChunks");
+  request.likely_frames = integer_of(value.Get("likelyFrames"), "likelyFrames");
   return request;
 }
 

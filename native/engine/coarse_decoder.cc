@@ -14,7 +14,9 @@ int64_t drawable(const models::FirstStage& model, const CoarseRequest& request) 
   if (letters < 1 || letters >= model.window())
     throw core::Error("ERR_TEXT_TOO_LONG", "expected between 1 and " + std::to_string(model.window() - 1) +
                                                " text tokens in one segment but found " + std::to_string(letters));
-  return std::min(model.window() - letters, 2 * request.maximum_frames + 1);
+  const int64_t room = model.window() - request.prompt_length();
+  core::require(room > 0, "room in the window behind the text and what was spoken before");
+  return std::min(room, 2 * request.maximum_frames + 1);
 }
 
 }  // namespace
@@ -23,19 +25,37 @@ CoarseDecoder::CoarseDecoder(const models::FirstStage& model, const CoarseReques
     : config_(model.config()),
       request_(request),
       budget_(drawable(model, request)),
-      run_(model, request.speaker, request.guidance.rows(), static_cast<int64_t>(request.text.size()) + budget_ - 1) {}
+      run_(model, request.speaker, request.guidance.rows(), request.prompt_length() + budget_ - 1) {}
 
-void CoarseDecoder::prefill() { take(run_.prompt(at::tensor(request_.text, at::kLong))); }
+void CoarseDecoder::prefill(layers::KvPool* pool) {
+  at::Tensor ids = at::tensor(request_.text, at::kLong);
+  if (request_.context_frames() > 0) {
+    const int64_t size = config_.codebook_size;
+    core::require(request_.context.ge(0).logical_and(request_.context.lt(size)).all().item<bool>(), "codes of a codebook");
+    const at::Tensor offsets = at::tensor({int64_t{0}, size}, at::kLong);
+    ids = at::cat({ids, (request_.context.t() + offsets).reshape(-1)});
+  }
+  take(run_.prompt(ids, pool));
+}
 
 void CoarseDecoder::step() {
   core::require(started() && !ended(), "an utterance that goes on");
   take(run_.step(last_id_));
 }
 
+void CoarseDecoder::take_step(const float* logits, int64_t vocabulary) {
+  run_.advance(last_id_);
+  take(logits, vocabulary);
+}
+
 void CoarseDecoder::take(const at::Tensor& logits) {
-  const int64_t size = config_.codebook_size, turn = steps_ % 2;
   const at::Tensor host = logits.to(at::kCPU).contiguous();
-  std::vector<float> guided = ops::guide(host.data_ptr<float>(), host.size(1), request_.guidance);
+  take(host.data_ptr<float>(), host.size(1));
+}
+
+void CoarseDecoder::take(const float* logits, int64_t vocabulary) {
+  const int64_t size = config_.codebook_size, turn = steps_ % 2;
+  std::vector<float> guided = ops::guide(logits, vocabulary, request_.guidance);
   if (request_.constrain) {
     if (turn == 0) ops::mask_all_but(guided, {{0, size}, {config_.end_of_audio, config_.end_of_audio + 1}});
     else ops::mask_all_but(guided, {{size, 2 * size}});

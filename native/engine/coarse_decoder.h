@@ -15,22 +15,33 @@ namespace metavoice::engine {
 
 struct CoarseRequest {
   std::vector<int64_t> text;  // ids, end of text included
+  at::Tensor context;         // codes [2, frames] that were spoken before, of the beginning of the text; or undefined
   at::Tensor speaker;         // [speaker width]
   ops::Guidance guidance;
   ops::SamplingSettings sampling;
   bool constrain = true;
   core::RandomKey random;
   int64_t maximum_frames = 0;
+
+  int64_t context_frames() const { return context.defined() ? context.size(1) : 0; }
+  int64_t prompt_length() const { return static_cast<int64_t>(text.size()) + 2 * context_frames(); }
 };
 
 class CoarseDecoder {
  public:
   CoarseDecoder(const models::FirstStage& model, const CoarseRequest& request);
 
-  // The prompt, and the first id.
-  void prefill();
-  // One more id. Only while not ended.
+  // The prompt, and the first id. With a pool, which must have room for the prompt, its keys and values go there.
+  void prefill(layers::KvPool* pool = nullptr);
+  // One more id, alone. Only while not ended.
   void step();
+
+  // One more id, together with others (engine/batch_step.h): the last id is fed to the rows of `run()`, and these are the
+  // finite logits [rows, vocabulary] on the host.
+  FirstStageRun& run() { return run_; }
+  const FirstStageRun& run() const { return run_; }
+  int64_t last_id() const { return last_id_; }
+  void take_step(const float* logits, int64_t vocabulary);
 
   bool started() const { return run_.positions() > 0; }
   // No more ids: the model said so (`stopped`), or the window or the asked length is full.
@@ -47,6 +58,7 @@ class CoarseDecoder {
 
  private:
   void take(const at::Tensor& logits);  // [rows, vocabulary]
+  void take(const float* logits, int64_t vocabulary);
 
   const models::FirstStageConfig& config_;
   CoarseRequest request_;

@@ -16,8 +16,12 @@ constexpr ops::SamplingSettings kSampling{.temperature = 1.0F, .top_p = 1.0F, .t
 }  // namespace
 
 FineDecoder::FineDecoder(const models::SecondStage& model, const std::vector<int64_t>& text, at::Tensor speaker,
-                         core::RandomKey random)
-    : model_(model), text_(at::tensor(text, at::kLong)), speaker_(std::move(speaker)), random_(random) {
+                         core::RandomKey random, at::Tensor context)
+    : model_(model),
+      text_(at::tensor(text, at::kLong)),
+      speaker_(std::move(speaker)),
+      context_(context.defined() ? std::move(context) : at::empty({2, 0}, at::kLong)),
+      random_(random) {
   if (window_frames() < 1)
     throw core::Error("ERR_TEXT_TOO_LONG", "expected at most " + std::to_string(model.window() - 2) +
                                                " text tokens in one segment but found " + std::to_string(text.size()));
@@ -28,14 +32,16 @@ int64_t FineDecoder::window_frames() const { return model_.window() - 1 - text_.
 int64_t FineDecoder::whole_frames() const { return model_.window() - text_.size(0); }
 
 at::Tensor FineDecoder::run(const at::Tensor& coarse, int64_t first, int64_t last) {
-  const int64_t seen = std::min(coarse.size(1), window_frames()), start = coarse.size(1) - seen;
-  core::require(first >= start && last <= coarse.size(1) && first < last, "frames inside the window of the second stage");
-  return draw(coarse.narrow(1, start, seen), coarse.narrow(1, first, last - first), text_.size(0) + first - start, first);
+  const at::Tensor all = at::cat({context_, coarse}, 1);
+  const int64_t before = context_.size(1), seen = std::min(all.size(1), window_frames()), start = all.size(1) - seen;
+  core::require(before + first >= start && last <= coarse.size(1) && first < last, "frames inside the window of the second stage");
+  return draw(all.narrow(1, start, seen), coarse.narrow(1, first, last - first), text_.size(0) + before + first - start, first);
 }
 
 at::Tensor FineDecoder::run_whole(const at::Tensor& coarse) {
-  const int64_t frames = std::min(coarse.size(1), whole_frames());
-  return draw(coarse, coarse.narrow(1, 0, frames), text_.size(0), 0);
+  const int64_t before = context_.size(1), frames = std::min(coarse.size(1), whole_frames() - before);
+  core::require(frames > 0, "room in the window of the second stage behind what was spoken before");
+  return draw(at::cat({context_, coarse}, 1), coarse.narrow(1, 0, frames), text_.size(0) + before, 0);
 }
 
 // Draws are keyed by codebook and frame, so they don't depend on which pass made them. Padding is never drawn: inside

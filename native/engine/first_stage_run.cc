@@ -11,33 +11,108 @@ constexpr const char* kName = "first stage";
 }  // namespace
 
 FirstStageRun::FirstStageRun(const models::FirstStage& model, const at::Tensor& speaker, int64_t rows, int64_t capacity)
-    : model_(model), rows_(rows), cache_(model.make_cache(rows, capacity)), conditioning_(model.conditioning(speaker, rows)) {}
+    : model_(model), rows_(rows), capacity_(capacity), conditioning_(model.conditioning(speaker, rows)) {}
 
-at::Tensor FirstStageRun::prompt(const at::Tensor& text) {
+FirstStageRun::~FirstStageRun() {
+  for (ops::PagedRow& row : paged_) pool_->release(row);
+}
+
+at::Tensor FirstStageRun::prompt(const at::Tensor& text, layers::KvPool* pool) {
   core::require(positions() == 0, "a prompt that comes first");
   prompt_ = model_.branches(text, rows_);
-  return evaluate(prompt_);
+  cache_.emplace(model_.make_cache(rows_, pool != nullptr ? text.size(0) : capacity_));
+  const at::Tensor logits = evaluate(prompt_);
+  pool_ = pool;
+  if (pool_ != nullptr && cache_->dtype() == pool_->dtype()) move_in();
+  else cache_->grow(capacity_);
+  return logits;
 }
 
 at::Tensor FirstStageRun::step(int64_t id) {
   core::require(positions() > 0, "a prompt before the first id");
+  const bool visits = paged();
+  if (visits) cache_.emplace(taken_out(capacity_, at::TensorOptions().device(model_.device()).dtype(model_.dtype())));
   ids_.push_back(id);
-  return evaluate(at::full({rows_, 1}, id, prompt_.options()));
+  const at::Tensor logits = evaluate(at::full({rows_, 1}, id, prompt_.options()));
+  // Numbers that need float32 stay outside.
+  if (visits && cache_->dtype() == pool_->dtype()) move_in();
+  return logits;
+}
+
+int64_t FirstStageRun::positions() const {
+  if (paged()) return paged_[0].length;
+  return cache_ ? cache_->length() : 0;
+}
+
+int64_t FirstStageRun::needed_pages() const {
+  return paged() || parked_ ? rows_ * layers::KvPool::pages_for(positions() + 1) : 0;
+}
+
+void FirstStageRun::extend() {
+  for (ops::PagedRow& row : paged_) pool_->extend(row);
+}
+
+void FirstStageRun::advance(int64_t id) {
+  ids_.push_back(id);
+  for (ops::PagedRow& row : paged_) ++row.length;
+}
+
+void FirstStageRun::park() {
+  if (!paged()) return;
+  cache_.emplace(taken_out(positions(), at::TensorOptions().device(at::kCPU).dtype(model_.dtype())));
+  parked_ = true;
+}
+
+void FirstStageRun::unpark() {
+  if (!parked_) return;
+  move_in();
+  parked_ = false;
+}
+
+layers::KvCache FirstStageRun::taken_out(int64_t capacity, const at::TensorOptions& options) {
+  layers::KvCache cache = model_.make_cache(rows_, capacity, options);
+  const int64_t count = positions();
+  for (int64_t layer = 0; layer < cache.layers(); ++layer) {
+    std::vector<at::Tensor> keys, values;
+    for (const ops::PagedRow& row : paged_) {
+      const auto [row_keys, row_values] = pool_->read(row, layer);
+      keys.push_back(row_keys);
+      values.push_back(row_values);
+    }
+    cache.append(layer, at::stack(keys), at::stack(values));
+  }
+  cache.advance(count);
+  for (ops::PagedRow& row : paged_) pool_->release(row);
+  paged_.clear();
+  return cache;
+}
+
+void FirstStageRun::move_in() {
+  paged_.resize(static_cast<size_t>(rows_));
+  const int64_t count = cache_->length();
+  for (ops::PagedRow& row : paged_)
+    for (row.length = 0; row.length < count; row.length += ops::kPagePositions) pool_->extend(row);
+  for (int64_t layer = 0; layer < cache_->layers(); ++layer) {
+    const auto [keys, values] = cache_->view(layer);
+    for (int64_t row = 0; row < rows_; ++row) pool_->write(paged_[static_cast<size_t>(row)], layer, keys[row], values[row]);
+  }
+  for (ops::PagedRow& row : paged_) row.length = count;
+  cache_.reset();
 }
 
 at::Tensor FirstStageRun::evaluate(const at::Tensor& ids) {
-  const int64_t before = cache_.length();
+  const int64_t before = cache_->length();
   try {
     return evaluate_finite(model_.dtype(), redone_, kName, [&](models::Precision precision) {
-      cache_.rewind(cache_.length() - before);
-      return model_.forward(ids, conditioning_, cache_, precision);
+      cache_->rewind(cache_->length() - before);
+      return model_.forward(ids, conditioning_, *cache_, precision);
     });
   } catch (const core::Error& error) {
     if (error.code() != "ERR_NUMERIC" || model_.dtype() == at::kFloat || before == 0) throw;
   }
   // An earlier step may have left an infinity in the cache that its own logits did not show.
-  cache_.restart_in_float32();
-  return require_finite(model_.forward(everything(), conditioning_, cache_, models::Precision::float32), kName);
+  cache_->restart_in_float32();
+  return require_finite(model_.forward(everything(), conditioning_, *cache_, models::Precision::float32), kName);
 }
 
 at::Tensor FirstStageRun::everything() const {

@@ -1,39 +1,68 @@
-// The first stage over one growing sequence of ids: its cache, its rows of guidance, and the second chance in float32 of
-// a step that overflowed.
+// The first stage over one growing sequence of ids: its keys and values, its rows of guidance, and the second chance in
+// float32 of a step that overflowed. Its memory is pages of the common pool, in which it steps together with others, or a
+// cache of its own, in which it steps alone.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "layers/kv_cache.h"
+#include "layers/kv_pool.h"
 #include "models/first_stage.h"
 
 namespace metavoice::engine {
 
 class FirstStageRun {
  public:
-  // Room for `capacity` positions in each of `rows` rows; speaker [speaker width].
+  // At most `capacity` positions in each of `rows` rows; speaker [speaker width].
   FirstStageRun(const models::FirstStage& model, const at::Tensor& speaker, int64_t rows, int64_t capacity);
+  ~FirstStageRun();
+  FirstStageRun(const FirstStageRun&) = delete;
+  FirstStageRun& operator=(const FirstStageRun&) = delete;
 
-  // The text [T], once, then ids one by one. -> finite logits of the last position [rows, vocabulary] float32.
-  at::Tensor prompt(const at::Tensor& text);
+  // The text [T], once, always alone; with a pool, which must have room, its keys and values move there. -> finite logits
+  // of the last position [rows, vocabulary] float32.
+  at::Tensor prompt(const at::Tensor& text, layers::KvPool* pool = nullptr);
+  // One more id, alone.
   at::Tensor step(int64_t id);
 
-  int64_t positions() const { return cache_.length(); }
+  int64_t positions() const;
   // Evaluations that were done again in float32.
   int64_t redone() const { return redone_; }
+
+  // Whether it can step together with others.
+  bool paged() const { return !paged_.empty(); }
+  const std::vector<ops::PagedRow>& paged_rows() const { return paged_; }
+  const at::Tensor& conditioning() const { return conditioning_; }  // [rows, 1, width]
+  // Pages of the pool without which there is no next step, those that it holds included; 0 outside of the pool.
+  int64_t needed_pages() const;
+  // Takes what is missing of them.
+  void extend();
+  // An id was fed to its rows: the step of others is its own.
+  void advance(int64_t id);
+
+  // Its pages go back to the pool and what they hold lies on the host, until it comes back.
+  void park();
+  void unpark();
 
  private:
   at::Tensor evaluate(const at::Tensor& ids);  // [rows, positions] behind the cache
   at::Tensor everything() const;               // what was fed, [rows, positions]
+  layers::KvCache taken_out(int64_t capacity, const at::TensorOptions& options);
+  void move_in();
 
   const models::FirstStage& model_;
   int64_t rows_;
-  layers::KvCache cache_;
-  at::Tensor conditioning_;  // [rows, 1, width]
-  at::Tensor prompt_;        // [rows, T]
+  int64_t capacity_;
+  std::optional<layers::KvCache> cache_;  // while alone
+  layers::KvPool* pool_ = nullptr;
+  bool parked_ = false;
+  std::vector<ops::PagedRow> paged_;      // while in the pool, one for each row
+  at::Tensor conditioning_;               // [rows, 1, width]
+  at::Tensor prompt_;                     // [rows, T]
   std::vector<int64_t> ids_;
   int64_t redone_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <string>
 
@@ -12,15 +13,18 @@ namespace metavoice::engine {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kStepsPerLaunch = 8;
 // The weight of the newest utterance in the mean.
 constexpr double kNewest = 0.25;
 
+double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
 }  // namespace
 
-Scheduler::Scheduler(int64_t batch_size, int64_t max_queue)
-    : batch_size_(static_cast<size_t>(std::max<int64_t>(1, batch_size))),
-      max_queue_(static_cast<size_t>(std::max<int64_t>(0, max_queue))),
-      thread_([this] { run(); }) {}
+Scheduler::Scheduler(const SchedulerSettings& settings)
+    : settings_(settings), places_(std::max<int64_t>(1, settings.batch_size)), thread_([this] { run(); }) {}
 
 Scheduler::~Scheduler() { stop(); }
 
@@ -38,27 +42,30 @@ bool Scheduler::add(std::shared_ptr<Utterance> utterance) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return false;
-    require_room();
-    waiting_.push_back(std::move(utterance));
+    require_room(*utterance);
+    utterance->came = Clock::now();
+    places_.wait(std::move(utterance));
   }
   changed_.notify_one();
   return true;
 }
 
-void Scheduler::require_room() const {
-  const auto unfinished = [](const auto& queue) {
-    return static_cast<size_t>(std::count_if(queue.begin(), queue.end(), [](const auto& each) { return !each->finished(); }));
-  };
-  const size_t ahead = unfinished(active_) + unfinished(waiting_);
-  if (ahead < batch_size_ || ahead - batch_size_ < max_queue_) return;
-  // They share one device, so all of them are to be computed before a new one.
-  const std::string seconds = std::to_string(static_cast<int64_t>(std::ceil(mean_milliseconds_ * static_cast<double>(ahead) / 1000)));
-  const std::string wait = mean_milliseconds_ > 0 ? "about " + seconds + " s until they are done" : "none has ended yet to tell how long that takes";
-  core::Error::Details details = {{"ahead", std::to_string(ahead)}, {"maxQueue", std::to_string(max_queue_)}};
+void Scheduler::require_room(const Utterance& utterance) {
+  if (utterance.continues()) return;
+  const int64_t left = places_.left_waiting_with(utterance);
+  if (left <= settings_.max_queue) return;
+  statistics_.count(Statistics::Fate::refused);
+  const auto active = static_cast<int64_t>(places_.active().size());
+  const int64_t ahead = active + places_.waiting();
+  // They share one device, and those that have a place go side by side.
+  const double wait = mean_milliseconds_ * static_cast<double>(ahead) / static_cast<double>(std::max<int64_t>(1, active));
+  const std::string seconds = std::to_string(static_cast<int64_t>(std::ceil(wait / 1000)));
+  core::Error::Details details = {{"ahead", std::to_string(ahead)}, {"maxQueue", std::to_string(settings_.max_queue)}};
   if (mean_milliseconds_ > 0) details.emplace_back("predictedSeconds", seconds);
   throw core::Error("ERR_QUEUE_FULL",
-                    "expected at most " + std::to_string(batch_size_) + " requests at a time and " + std::to_string(max_queue_) +
-                        " waiting, but " + std::to_string(ahead) + " are there (" + wait +
+                    "expected at most " + std::to_string(settings_.max_queue) + " requests to wait for their turn, but " +
+                        std::to_string(ahead) + " are there already (" +
+                        (mean_milliseconds_ > 0 ? "about " + seconds + " s until another is heard" : "none has ended yet to tell how long that takes") +
                         "); try again later, or load the model with a larger batchSize or maxQueue",
                     std::move(details));
 }
@@ -75,8 +82,7 @@ void Scheduler::request_stop(std::function<void()> when_stopped) {
     if (stopping_) return;
     stopping_ = true;
     when_stopped_ = std::move(when_stopped);
-    for (const auto* queue : {&active_, &waiting_})
-      for (const auto& utterance : *queue) utterance->cancel();
+    places_.each([](Utterance& utterance) { utterance.cancel(); });
   }
   changed_.notify_one();
 }
@@ -86,74 +92,166 @@ void Scheduler::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Scheduler::prepare(std::shared_ptr<const SpeechModel> model) {
+  int64_t pages = 0;
+  if (model->has_first_stage()) {
+    const models::FirstStage& stage = model->first_stage();
+    const int64_t longest = settings_.positions > 0 ? std::min(settings_.positions, stage.window()) : stage.window();
+    pages = std::max<int64_t>(1, settings_.batch_size) * settings_.rows * layers::KvPool::pages_for(longest);
+    pool_ = std::make_unique<layers::KvPool>(stage.make_pool(pages));
+    batch_step_.emplace(stage, *pool_, RowCounts::of(stage, places_.most() * settings_.rows, settings_.deterministic));
+    statistics_.set_pool(pages, pool_->page_bytes());
+  }
+  model_ = std::move(model);
+  const std::lock_guard lock(mutex_);
+  places_.open(pages);
+}
+
 void Scheduler::run() {
   const c10::InferenceMode inference;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     retire_finished();
+    std::function<void()> launch;
     if (!jobs_.empty()) {
-      std::function<void()> job = std::move(jobs_.front());
+      launch = std::move(jobs_.front());
       jobs_.pop_front();
-      lock.unlock();
-      job();
-      job = nullptr;  // what it holds goes before the lock comes back
-      lock.lock();
-      continue;
+    } else {
+      places_.admit();
+      launch = next_launch();
     }
-    admit_waiting();
-    if (const auto utterance = next_in_turn()) {
+    report_load();
+    if (launch) {
       lock.unlock();
-      utterance->advance();
+      launch();
+      launch = nullptr;  // what it holds goes before the lock comes back
       lock.lock();
-      continue;
+    } else if (!places_.make_room()) {
+      changed_.wait(lock);
     }
-    changed_.wait(lock);
   }
-  for (const auto& utterance : active_) utterance->release();
-  for (const auto& utterance : waiting_) utterance->release();
-  active_.clear();
-  waiting_.clear();
+  places_.each([](Utterance& utterance) { utterance.release(); });
+  places_.clear();
   jobs_.clear();
   const std::function<void()> when_stopped = std::move(when_stopped_);
   lock.unlock();
+  release_pool();
   if (when_stopped) when_stopped();
 }
 
+void Scheduler::release_pool() {
+  batch_step_.reset();
+  pool_.reset();
+  model_.reset();
+}
+
 void Scheduler::retire_finished() {
-  std::erase_if(active_, [this](const std::shared_ptr<Utterance>& utterance) {
-    const bool finished = utterance->finished();
-    if (!finished) return false;
-    const double spent = utterance->spent();
-    if (!utterance->cancelled() && spent > 0)
+  places_.retire([this](Utterance& utterance) {
+    const double spent = utterance.spent();
+    const bool cancelled = !utterance.done();
+    if (!cancelled && spent > 0)
       mean_milliseconds_ = mean_milliseconds_ == 0 ? spent : (1 - kNewest) * mean_milliseconds_ + kNewest * spent;
-    utterance->release();
-    return true;
-  });
-  std::erase_if(waiting_, [](const std::shared_ptr<Utterance>& utterance) {
-    const bool finished = utterance->finished();
-    if (finished) utterance->release();
-    return finished;
+    statistics_.count(cancelled ? Statistics::Fate::cancelled : utterance.failed() ? Statistics::Fate::failed : Statistics::Fate::ended);
+    utterance.release();
   });
 }
 
-void Scheduler::admit_waiting() {
-  const auto resting = [this] {
-    return std::none_of(active_.begin(), active_.end(), [](const auto& utterance) { return utterance->wants_work(); });
-  };
-  while (!waiting_.empty() && (active_.size() < batch_size_ || resting())) {
-    active_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
-  }
+void Scheduler::report_load() {
+  const std::vector<Handle>& active = places_.active();
+  const auto resting = std::count_if(active.begin(), active.end(), [](const Handle& each) { return !each->wants_work(); });
+  statistics_.set_load(static_cast<int64_t>(active.size()), resting, places_.parked(), places_.waiting());
+  if (pool_) statistics_.set_pages_used(pool_->pages() - pool_->unused());
 }
 
-std::shared_ptr<Utterance> Scheduler::next_in_turn() {
-  for (size_t i = 0; i < active_.size(); ++i) {
-    std::shared_ptr<Utterance> utterance = std::move(active_.front());
-    active_.pop_front();
-    active_.push_back(utterance);
-    if (utterance->wants_work()) return utterance;
+// Prompts first: a batch is worth the more the fuller it is. Then first chunks, which somebody waits for in silence; each
+// utterance has one of either. Later chunks take turns with single steps, so that nobody waits for all of them.
+std::function<void()> Scheduler::next_launch() {
+  if (!places_.is_open())
+    return places_.waiting() == 0 ? nullptr : std::function<void()>([this, first = places_.first_waiting()] {
+      try {
+        prepare(first->model());
+      } catch (...) {
+        first->fail(std::current_exception());
+      }
+    });
+  const std::vector<Handle>& active = places_.active();
+  for (const Handle& utterance : active)
+    if (utterance->need() == Utterance::Need::prompt)
+      return [this, utterance] { utterance->prompt(utterance->most_pages() > pool_pages() ? nullptr : pool_.get()); };
+  if (Handle utterance = next_chunk(/*first_ones=*/true)) return [this, utterance] { say_chunk(*utterance); };
+  const bool steps = std::any_of(active.begin(), active.end(), [this](const Handle& each) { return each->need() == Utterance::Need::step && places_.grant(*each); });
+  if (Handle utterance = next_chunk(/*first_ones=*/false))
+    return [this, utterance, steps] {
+      say_chunk(*utterance);
+      if (steps) step_together(1);
+    };
+  if (steps) return [this] { step_together(kStepsPerLaunch); };
+  return nullptr;
+}
+
+Scheduler::Handle Scheduler::next_chunk(bool first_ones) {
+  const std::vector<Handle>& active = places_.active();
+  for (size_t i = 0; i < active.size(); ++i) {
+    const size_t index = (turn_ + i) % active.size();
+    const Handle& utterance = active[index];
+    if (utterance->need() != Utterance::Need::chunk || (utterance->spoken_chunks() == 0) != first_ones) continue;
+    turn_ = index + 1;
+    return utterance;
   }
   return nullptr;
+}
+
+void Scheduler::say_chunk(Utterance& utterance) {
+  const bool first = utterance.spoken_chunks() == 0 && !utterance.continues();
+  const int64_t frames = utterance.chunk();
+  if (frames == 0) return;
+  const models::encodec::Encodec& codec = model_->codec();
+  statistics_.count_audio(static_cast<double>(frames * codec.hop()) / static_cast<double>(codec.sample_rate()));
+  if (first) statistics_.count_first_audio(milliseconds_since(utterance.came));
+}
+
+void Scheduler::step_together(int64_t most_steps) {
+  for (int64_t step = 0; step < most_steps; ++step) {
+    std::vector<Handle> all;
+    {
+      const std::lock_guard lock(mutex_);
+      if (step > 0 && (stopping_ || !jobs_.empty())) return;
+      for (const Handle& utterance : places_.active())
+        if (utterance->need() == Utterance::Need::step && places_.grant(*utterance)) all.push_back(utterance);
+    }
+    if (all.empty()) return;
+    take_step(all);
+    statistics_.count_step(static_cast<int64_t>(all.size()));
+    if (std::any_of(all.begin(), all.end(), [](const Handle& each) { return each->need() == Utterance::Need::chunk; })) return;
+  }
+}
+
+void Scheduler::take_step(const std::vector<Handle>& all) {
+  const Clock::time_point start = Clock::now();
+  std::vector<CoarseDecoder*> together;
+  std::vector<Utterance*> speakers;
+  for (const Handle& utterance : all) {
+    CoarseDecoder& decoder = utterance->coarse();
+    if (decoder.run().paged()) {
+      decoder.run().extend();
+      together.push_back(&decoder);
+      speakers.push_back(utterance.get());
+      continue;
+    }
+    try {
+      decoder.step();
+    } catch (...) {
+      utterance->fail(std::current_exception());
+    }
+  }
+  try {
+    for (const auto& [decoder, failure] : batch_step_->run(together))
+      speakers[static_cast<size_t>(std::find(together.begin(), together.end(), decoder) - together.begin())]->fail(failure);
+  } catch (...) {
+    // There was no memory for all of them: the last one to come makes way.
+    speakers.back()->fail(std::current_exception());
+  }
+  for (const Handle& utterance : all) utterance->took_step(milliseconds_since(start));
 }
 
 }  // namespace metavoice::engine

@@ -27,8 +27,11 @@ struct ModelDescription {
   std::optional<Part<models::SecondStageConfig>> second_stage;
   std::optional<Part<NoConfig>> speaker_encoder;
   std::optional<Part<models::encodec::EncodecConfig>> codec;
+  // How it is shared by many (engine/scheduler.h).
   int64_t batch_size = 1;
   int64_t max_queue = 0;
+  int64_t rows = 2;
+  int64_t positions = 0;
   bool deterministic = false;
 };
 

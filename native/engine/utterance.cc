@@ -29,7 +29,7 @@ struct Utterance::Work {
       : model(speech_model),
         request(wanted),
         coarse(model.first_stage(), request.coarse),
-        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random) {
+        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random, request.coarse.context) {
     const models::FirstStageConfig& first = model.first_stage().config();
     const auto is_text = [&](int64_t id) { return id > first.end_of_audio && id <= first.end_of_text; };
     core::require(std::all_of(request.coarse.text.begin(), request.coarse.text.end(), is_text), "text ids of the first stage");
@@ -110,7 +110,10 @@ struct Utterance::Work {
 };
 
 Utterance::Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest request, std::function<void()> notify)
-    : model_(std::move(model)), request_(std::move(request)), notify_(std::move(notify)) {}
+    : model_(std::move(model)),
+      request_(std::move(request)),
+      notify_(std::move(notify)),
+      window_(model_->has_first_stage() ? model_->first_stage().window() : 1) {}
 
 Utterance::~Utterance() = default;
 
@@ -119,29 +122,105 @@ bool Utterance::finished() const {
   return done_ || cancelled();
 }
 
+bool Utterance::done() const {
+  const std::lock_guard lock(mutex_);
+  return done_;
+}
+
+bool Utterance::failed() const {
+  const std::lock_guard lock(mutex_);
+  return failure_ != nullptr;
+}
+
 bool Utterance::wants_work() const {
   const std::lock_guard lock(mutex_);
   return !done_ && !cancelled() && chunks_.size() < static_cast<size_t>(std::max<int64_t>(1, request_.waiting_chunks));
 }
 
-void Utterance::advance() {
+Utterance::Need Utterance::need() const {
+  if (!wants_work()) return Need::nothing;
+  if (!work_ || !work_->coarse.started()) return Need::prompt;
+  return work_->chunk_ready() ? Need::chunk : Need::step;
+}
+
+Utterance::Work& Utterance::work() {
+  if (!work_) work_ = std::make_unique<Work>(*model_, request_);
+  return *work_;
+}
+
+void Utterance::prompt(layers::KvPool* pool) {
   try {
-    if (!work_) work_ = std::make_unique<Work>(*model_, request_);
-    Work& work = *work_;
-    if (!work.coarse.started()) {
-      const Stopwatch watch(work.timings.prefill);
-      work.coarse.prefill();
-    } else if (work.chunk_ready()) {
-      Chunk chunk = work.next_chunk();
-      const bool done = chunk.end_reason != EndReason::none;
-      publish(std::move(chunk), done, nullptr);
-    } else {
-      const Stopwatch watch(work.timings.first_stage);
-      for (int i = 0; i < kStepsPerLaunch && !work.chunk_ready() && !cancelled(); ++i) work.coarse.step();
-    }
+    const Stopwatch watch(work().timings.prefill);
+    work_->coarse.prefill(pool);
   } catch (...) {
-    publish(std::nullopt, true, std::current_exception());
+    fail(std::current_exception());
   }
+}
+
+CoarseDecoder& Utterance::coarse() { return work_->coarse; }
+
+void Utterance::took_step(double milliseconds) { work_->timings.first_stage += milliseconds; }
+
+void Utterance::fail(std::exception_ptr failure) { publish(std::nullopt, true, std::move(failure)); }
+
+int64_t Utterance::chunk() {
+  try {
+    Chunk chunk = work_->next_chunk();
+    const bool done = chunk.end_reason != EndReason::none;
+    const int64_t frames = chunk.frames;
+    publish(std::move(chunk), done, nullptr);
+    return frames;
+  } catch (...) {
+    fail(std::current_exception());
+    return 0;
+  }
+}
+
+void Utterance::park() {
+  if (!work_) return;
+  try {
+    work_->coarse.run().park();
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+void Utterance::unpark() {
+  if (!work_) return;
+  try {
+    work_->coarse.run().unpark();
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+void Utterance::advance() {
+  switch (need()) {
+    case Need::nothing: return;
+    case Need::prompt: return prompt(nullptr);
+    case Need::chunk: chunk(); return;
+    case Need::step: break;
+  }
+  try {
+    const Stopwatch watch(work_->timings.first_stage);
+    for (int i = 0; i < kStepsPerLaunch && !work_->chunk_ready() && !cancelled(); ++i) work_->coarse.step();
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+int64_t Utterance::needed_pages() const { return work_ ? work_->coarse.run().needed_pages() : 0; }
+
+size_t Utterance::spoken_chunks() const {
+  const std::lock_guard lock(mutex_);
+  return spoken_;
+}
+
+// The last id that is drawn is never fed.
+int64_t Utterance::pages_for(int64_t frames) const {
+  const int64_t most = request_.coarse.maximum_frames;
+  const int64_t positions = request_.coarse.prompt_length() + 2 * (frames <= 0 ? most : std::min(frames, most));
+  return request_.coarse.guidance.rows() * layers::KvPool::pages_for(std::min(positions, window_ - 1));
 }
 
 double Utterance::spent() const {
@@ -158,7 +237,10 @@ void Utterance::release() {
 void Utterance::publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure) {
   {
     const std::lock_guard lock(mutex_);
-    if (chunk) chunks_.push_back(std::move(*chunk));
+    if (chunk) {
+      chunks_.push_back(std::move(*chunk));
+      ++spoken_;
+    }
     done_ = done;
     failure_ = std::move(failure);
   }

@@ -1,8 +1,10 @@
-// One segment being spoken. The engine thread advances it launch by launch; any thread may take finished chunks or
-// cancel it. Bytes depend on the request alone: every stage advances in quanta counted from the utterance's start.
+// One segment being spoken. The engine thread advances it launch by launch, its decode steps together with those of
+// others; any thread may take finished chunks or cancel it. Bytes depend on the request alone: every stage advances in
+// quanta counted from the utterance's start.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -26,6 +28,7 @@ struct UtteranceRequest {
   int64_t look_ahead = 0;           // frames that must exist past a chunk before the second stage runs on it
   bool whole = false;               // one pass over everything, one chunk
   int64_t waiting_chunks = 1;       // finished chunks that may wait for the reader
+  int64_t likely_frames = 0;        // as long as it will hardly be: pages are set aside for so much; 0: the longest
 };
 
 struct Timings {  // milliseconds so far
@@ -55,14 +58,43 @@ class Utterance {
   ~Utterance();
 
   // Engine thread.
+  enum class Need { nothing, prompt, step, chunk };
+  // What comes next; nothing when it has ended, or its reader has enough.
+  Need need() const;
   bool wants_work() const;
   bool finished() const;
-  // One launch: the prompt, or up to 8 steps, or a chunk. The first one also builds the caches.
+  // It came to its end, well or not, whatever its reader did afterwards.
+  bool done() const;
+  bool failed() const;
+  // The prompt. With a pool, which must have room for it, its keys and values go there.
+  void prompt(layers::KvPool* pool);
+  // A decode step together with others: the scheduler runs it on this and tells how long it took, or why it failed.
+  CoarseDecoder& coarse();
+  void took_step(double milliseconds);
+  void fail(std::exception_ptr failure);
+  // -> frames that it spoke
+  int64_t chunk();
+  // Its keys and values to the host and back.
+  void park();
+  void unpark();
+  // One launch by itself: the prompt, or up to 8 steps, or a chunk.
   void advance();
   // Lets go of caches and model; the engine thread calls it once the utterance is finished or cancelled.
   void release();
   // Milliseconds of computing so far.
   double spent() const;
+  // Chunks that were published.
+  size_t spoken_chunks() const;
+
+  // Pages of the pool that it needs for its next step, that it will hardly exceed, and that it can come to need.
+  int64_t needed_pages() const;
+  int64_t likely_pages() const { return pages_for(request_.likely_frames); }
+  int64_t most_pages() const { return pages_for(request_.coarse.maximum_frames); }
+  const std::shared_ptr<const SpeechModel>& model() const { return model_; }
+  // When it came to the engine.
+  std::chrono::steady_clock::time_point came = std::chrono::steady_clock::now();
+  // A later segment of something that is being spoken.
+  bool continues() const { return request_.coarse.random.segment > 0; }
 
   // Any thread.
   struct Outcome {
@@ -76,16 +108,20 @@ class Utterance {
  private:
   struct Work;  // what only the engine thread touches
 
+  Work& work();
+  int64_t pages_for(int64_t frames) const;
   void publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure);
 
   std::shared_ptr<const SpeechModel> model_;
   UtteranceRequest request_;
   std::function<void()> notify_;
+  int64_t window_;  // positions of the first stage
   std::unique_ptr<Work> work_;
   std::atomic<bool> cancelled_{false};
 
   mutable std::mutex mutex_;
   std::deque<Chunk> chunks_;
+  size_t spoken_ = 0;
   bool done_ = false;
   std::exception_ptr failure_;
 };

@@ -5,6 +5,7 @@
 
 #include "layers/kv_cache.h"
 #include "layers/linear.h"
+#include "ops/paged_attention.h"
 
 namespace metavoice::layers {
 
@@ -21,6 +22,13 @@ struct Attention {
   at::Tensor forward(const at::Tensor& x) const {
     const auto [queries, keys, values] = project(x);
     return merge(at::scaled_dot_product_attention(queries, keys, values));
+  }
+
+  // One new position of each of many rows, x [rows, width]; each sees what its own pages hold.
+  at::Tensor forward(const at::Tensor& x, const ops::PagedMemory& memory, int64_t layer,
+                     const std::vector<const ops::PagedRow*>& rows) const {
+    const at::Tensor projected = qkv.forward(x).view({x.size(0), 3, heads, x.size(1) / heads});
+    return out.forward(ops::attend_paged(memory, layer, rows, projected).view(x.sizes()));
   }
 
   // With a cache, causal: the positions follow those of the cache.

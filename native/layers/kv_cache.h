@@ -24,6 +24,8 @@ class KvCache {
   }
 
   int64_t length() const { return length_; }
+  int64_t layers() const { return static_cast<int64_t>(keys_.size()); }
+  int64_t rows() const { return shape_[0]; }
   int64_t capacity() const { return shape_[2]; }
   at::ScalarType dtype() const { return options_.dtype().toScalarType(); }
 
@@ -37,11 +39,28 @@ class KvCache {
     return {keys_[layer].narrow(2, 0, length_ + positions), values_[layer].narrow(2, 0, length_ + positions)};
   }
 
+  // keys, values [rows, heads, length, head width] of one layer.
+  std::pair<at::Tensor, at::Tensor> view(int64_t layer) const {
+    return {keys_[layer].narrow(2, 0, length_), values_[layer].narrow(2, 0, length_)};
+  }
+
   // After the last layer has appended.
   void advance(int64_t positions) { length_ += positions; }
 
   // Forgets the last positions, which are about to be computed again.
   void rewind(int64_t positions) { length_ -= positions; }
+
+  // Room for more positions; what is there stays.
+  void grow(int64_t capacity) {
+    if (capacity <= shape_[2]) return;
+    shape_[2] = capacity;
+    for (auto* side : {&keys_, &values_})
+      for (at::Tensor& tensor : *side) {
+        at::Tensor larger = at::empty(shape_, options_);
+        larger.narrow(2, 0, length_).copy_(tensor.narrow(2, 0, length_));
+        tensor = std::move(larger);
+      }
+  }
 
   // Forgets everything and goes on in float32. The old memory goes first.
   void restart_in_float32() {

@@ -40,6 +40,12 @@ struct TransformerBlock {
     residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));
   }
 
+  // residual [rows, width]: one position of each of many rows.
+  void forward(at::Tensor& residual, const ops::PagedMemory& memory, int64_t layer, const std::vector<const ops::PagedRow*>& rows) const {
+    residual.add_(attention.forward(attention_norm.forward(residual).to(dtype), memory, layer, rows));
+    residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));
+  }
+
   void forward(at::Tensor& residual, KvCache& cache, int64_t layer) const {
     residual.add_(attention.forward(attention_norm.forward(residual).to(dtype), cache, layer));
     residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));

@@ -19,8 +19,21 @@ FirstStage::FirstStage(const core::Weights& weights, const FirstStageConfig& con
 }
 
 layers::KvCache FirstStage::make_cache(int64_t rows, int64_t capacity) const {
-  return layers::KvCache(static_cast<int64_t>(network_.blocks.size()), rows, network_.attention_heads, capacity,
-                         network_.head_width(), at::TensorOptions().device(network_.device()).dtype(network_.dtype()));
+  return make_cache(rows, capacity, at::TensorOptions().device(network_.device()).dtype(network_.dtype()));
+}
+
+layers::KvCache FirstStage::make_cache(int64_t rows, int64_t capacity, const at::TensorOptions& options) const {
+  return layers::KvCache(static_cast<int64_t>(network_.blocks.size()), rows, network_.attention_heads, capacity, network_.head_width(), options);
+}
+
+layers::KvPool FirstStage::make_pool(int64_t pages) const {
+  return make_pool(static_cast<int64_t>(network_.blocks.size()), pages);
+}
+
+layers::KvPool FirstStage::make_probe_pool(int64_t pages) const { return make_pool(1, pages); }
+
+layers::KvPool FirstStage::make_pool(int64_t layers, int64_t pages) const {
+  return {{layers, network_.attention_heads, network_.head_width()}, pages, at::TensorOptions().device(network_.device()).dtype(network_.dtype())};
 }
 
 at::Tensor FirstStage::branches(const at::Tensor& prompt, int64_t rows) const {
@@ -46,6 +59,21 @@ at::Tensor FirstStage::hidden(const at::Tensor& ids, const at::Tensor& condition
   network_.each_block(precision, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, cache, index); });
   cache.advance(positions);
   return residual;
+}
+
+at::Tensor FirstStage::step(const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning,
+                            const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const {
+  for (const ops::PagedRow* row : rows) core::require(row->length < network_.window(), "positions inside the window of the first stage");
+  at::Tensor residual = at::embedding(network_.tokens[0], ids).to(at::kFloat);
+  residual = residual + at::embedding(network_.positions, positions).to(at::kFloat) + conditioning;
+  network_.each_block(Precision::own, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, memory, index, rows); });
+  return at::linear(network_.norm.forward(residual), network_.heads[0]);
+}
+
+at::Tensor FirstStage::probe(const at::Tensor& residual, const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const {
+  at::Tensor changed = residual.clone();
+  network_.blocks[0].forward(changed, memory, 0, rows);
+  return at::linear(network_.norm.forward(changed), network_.heads[0]);
 }
 
 at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,

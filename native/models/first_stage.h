@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "layers/kv_cache.h"
+#include "layers/kv_pool.h"
 #include "models/transformer.h"
 
 namespace metavoice::models {
@@ -27,7 +28,11 @@ class FirstStage {
   int64_t speaker_width() const { return network_.speaker_width(); }
   at::ScalarType dtype() const { return network_.dtype(); }
 
+  at::Device device() const { return network_.device(); }
+
   layers::KvCache make_cache(int64_t rows, int64_t capacity) const;
+  layers::KvCache make_cache(int64_t rows, int64_t capacity, const at::TensorOptions& options) const;
+  layers::KvPool make_pool(int64_t pages) const;
 
   // Rows of guidance over one prompt [positions]: (0) text and speaker, (1) text, (2) speaker with the text replaced
   // by end of text. -> [rows, positions] int64 on the device.
@@ -42,7 +47,18 @@ class FirstStage {
   at::Tensor forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
                          Precision precision = Precision::own) const;
 
+  // One step of many rows of any length: ids and positions [rows or more] int64, conditioning [rows or more, width]. What
+  // is more than the rows given is padding. -> logits [rows or more, vocabulary] float32
+  at::Tensor step(const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning, const ops::PagedMemory& memory,
+                  const std::vector<const ops::PagedRow*>& rows) const;
+  // The sums of a step, for a look at their bits: one block without a past, and the output layer.
+  // residual [rows, width] float32, memory of a page per row -> [rows, vocabulary]
+  at::Tensor probe(const at::Tensor& residual, const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const;
+  int64_t width() const { return network_.width(); }
+  layers::KvPool make_probe_pool(int64_t pages) const;
+
  private:
+  layers::KvPool make_pool(int64_t layers, int64_t pages) const;
   at::Tensor hidden(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache, Precision precision) const;
 
   FirstStageConfig config_;

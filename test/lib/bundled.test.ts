@@ -163,6 +163,37 @@ describe('the model', () => {
     expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(whole.samples.length);
   });
 
+  it('speaks a text in pieces, with segments ahead, as it speaks it whole', async () => {
+    const text = 'Good morning.\n\nIt is late.\n\nGood night.';
+    const whole = await tts.synthesize(text, short);
+    expectSpeech(whole);
+    const batched = await MetaVoice.load({ batchSize: 2 });
+    try {
+      for (const each of [tts, batched]) {
+        const speech = await each.synthesize([...text], short);
+        expect(speech.samples).toEqual(whole.samples);
+        expect(speech.codes).toEqual(whole.codes);
+      }
+    } finally {
+      await batched.dispose();
+    }
+  });
+
+  it('goes on from the sentence before, with the same bytes every time, and other ones than anew', async () => {
+    const text = 'The rain has stopped for today.\n\nWe can walk to the old mill.';
+    const options = { seed: 3, check: 'off' } as const;
+    const on = await tts.synthesize(text, { ...options, continuity: 'continue' });
+    const anew = await tts.synthesize(text, options);
+    expect((await tts.synthesize(text, { ...options, continuity: 'continue' })).samples).toEqual(on.samples);
+    const whole = await tts.synthesize(text, { ...options, continuity: 'continue', quality: 'whole' });
+    expect(whole.codes.codebooks[0]).toEqual(on.codes.codebooks[0]);
+    expect(on.endReason).toBe('end');
+    // The first sentence is the same, the second one is not.
+    const first = [on, anew].map(({ samples }) => Buffer.from(samples.buffer, 0, 4 * 16_000));
+    expect(first[0]!.equals(first[1]!)).toBe(true);
+    expect(on.samples).not.toEqual(anew.samples);
+  });
+
   it('makes a voice of a recording, and speaks with it', async () => {
     const voice = await tts.voice(fixture('voices/bria.mp3'));
     expect(voice.embedding).toHaveLength(128);

@@ -50,7 +50,7 @@ interface Case {
 /** A code without a case does not compile. */
 const cases: Record<ErrorCode, Case> = {
   ERR_TEXT: { by: 'api', provoke: () => tts.stream('', { voice: bria }) },
-  ERR_TEXT_TOO_LONG: { by: 'api', provoke: () => tts.synthesize('word '.repeat(2000), { voice: bria }) },
+  ERR_TEXT_TOO_LONG: { by: 'api', provoke: () => tts.synthesize('word'.repeat(2000), { voice: bria }) },
   ERR_VOICE_REQUIRED: { by: 'api', provoke: () => tts.synthesize('hi') },
   ERR_REFERENCE_AUDIO: { by: 'api', provoke: () => tts.voice(folder) },
   ERR_MODEL_NOT_FOUND: { by: 'api', provoke: () => MetaVoice.load({ model: join(folder, 'nowhere') }) },

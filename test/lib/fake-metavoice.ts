@@ -119,6 +119,7 @@ export function fakeMetaVoice(
   native: FakeModel = new FakeModel(),
   changes: Partial<Manifest> = {},
   logger: Logger = {},
+  batchSize = 1,
 ): { tts: MetaVoice; native: FakeModel } {
-  return { tts: create(fakeLoaded(native, changes), { maxSeconds: null, logger }), native };
+  return { tts: create(fakeLoaded(native, changes), { batchSize, maxSeconds: null, logger }), native };
 }

@@ -4,6 +4,7 @@ import type {
   NativeChunk,
   NativeModel,
   NativeSamples,
+  NativeStatistics,
   NativeUtterance,
   UtteranceRequest,
 } from '../../dist/native/contract.js';
@@ -55,11 +56,12 @@ export class FakeUtterance implements NativeUtterance {
     const total = Math.min(this.#model.frames, maximumFrames);
     const first = this.#frame;
     const end = whole ? total : Math.min(total, chunkEnds[this.#chunk] ?? total);
+    const loud = this.#chunk >= this.#model.silentChunks ? 0.5 : 0;
     this.#frame = end;
     this.#chunk++;
     this.#done = end === total;
     const frames = end - first;
-    const value = (i: number) => Math.sin((seed % 997) + segment * 10 + (first * hop + i) / 50) / 2;
+    const value = (i: number) => Math.sin((seed % 997) + segment * 10 + (first * hop + i) / 50) * loud;
     return {
       samples: Float32Array.from({ length: frames * hop }, (_, i) => value(i)),
       codes: Uint16Array.from(
@@ -83,6 +85,8 @@ export class FakeModel implements NativeModel {
   failAt: number | null = null;
   /** next() waits until it is cancelled. */
   stalls = false;
+  /** Chunks of each utterance that are silent. */
+  silentChunks = 0;
   /** Steps that each chunk says were done again. */
   redonePerChunk = 0;
   embeds = 0;
@@ -107,6 +111,32 @@ export class FakeModel implements NativeModel {
     const utterance = new FakeUtterance(this, request);
     this.started.push(utterance);
     return utterance;
+  }
+
+  statistics(): NativeStatistics {
+    return {
+      active: 1,
+      resting: 0,
+      queued: 2,
+      parked: 0,
+      pages: 64,
+      usedPages: 8,
+      pageBytes: 1024,
+      peakActive: 3,
+      peakQueued: 4,
+      peakUsedPages: 16,
+      ended: 5,
+      cancelled: 1,
+      failed: 0,
+      refused: 0,
+      batchSteps: 100,
+      steps: 150,
+      audioSeconds: 2,
+      batchStepsPerSecond: 10,
+      audioSecondsPerSecond: 0.2,
+      firstAudioP50: 300,
+      firstAudioP95: 400,
+    };
   }
 
   reserve(): NativeSamples {

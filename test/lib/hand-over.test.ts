@@ -15,7 +15,15 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'metavoice-'));
   const model = join(folder, 'model');
   const manifest = await convertModel(fixture('model'), model, { dtype: 'float32' });
-  const run = { device: 'cpu', dtype: 'float32', batchSize: 1, maxQueue: 0, deterministic: false } as const;
+  const run = {
+    device: 'cpu',
+    dtype: 'float32',
+    batchSize: 1,
+    maxQueue: 0,
+    cacheRows: 2,
+    cachePositions: 0,
+    deterministic: false,
+  } as const;
   native = await (await loadEngine()).engine.loadModel(describeModel(model, manifest, run));
 });
 afterAll(async () => {

@@ -97,6 +97,20 @@ describe('speaking refuses', () => {
     [{ chunkSeconds: { first: 0 } }, 'RangeError', /`chunkSeconds.first`/],
     [{ chunkSeconds: { first: 1, largest: 0.5 } }, 'RangeError', /at least chunkSeconds.first \(1\)/],
     [{ chunkSeconds: 1 }, 'TypeError', /`chunkSeconds`/],
+    [{ pauseSeconds: 1 }, 'TypeError', /an object for `pauseSeconds`/],
+    [{ pauseSeconds: { sentence: -0.1 } }, 'RangeError', /between 0 and 10 for `pauseSeconds.sentence`/],
+    [{ pauseSeconds: { clause: 10.5 } }, 'RangeError', /`pauseSeconds.clause`/],
+    [{ pauseSeconds: { paragraph: null } }, 'TypeError', /`pauseSeconds.paragraph`/],
+    [{ pauseSeconds: { sentense: 1 } }, 'TypeError', /did you mean `sentence`\?/],
+    [{ continuity: 'seamless' }, 'RangeError', /one of 'independent', 'continue' for `continuity`/],
+    [{ continuity: true }, 'TypeError', /`continuity`/],
+    [{ flushSeconds: -1 }, 'RangeError', /between 0 and 3600 for `flushSeconds`/],
+    [{ flushSeconds: Infinity }, 'RangeError', /`flushSeconds`/],
+    [{ flushSeconds: Number.NaN }, 'RangeError', /`flushSeconds`/],
+    [{ flushSeconds: '1' }, 'TypeError', /`flushSeconds`/],
+    [{ check: 'listen' }, 'RangeError', /one of 'off', 'report', 'respeak' for `check`/],
+    [{ check: false }, 'TypeError', /`check`/],
+    [{ check: null }, 'TypeError', /`check`/],
     [{ maxSeconds: -1 }, 'RangeError', /`maxSeconds`/],
     [{ voice: 7 }, 'TypeError', /a Voice, a path/],
     [{ voice: null }, 'TypeError', /a Voice, a path/],
@@ -148,6 +162,10 @@ describe('resolved options', () => {
       enhance: false,
       quality: 'stream',
       chunkSeconds: { first: 0.25, largest: 2 },
+      pauseSeconds: { sentence: 0.3, clause: 0.1, paragraph: 0.7 },
+      continuity: 'independent',
+      flushSeconds: 0.7,
+      check: 'report',
       maxSeconds: null,
       signal: null,
       onProgress: null,
@@ -220,6 +238,20 @@ describe('resolved options', () => {
       first: 3,
       largest: 3,
     });
+  });
+
+  it('fill in the pauses that are not given', () => {
+    expect(resolveSpeakOptions({ pauseSeconds: { clause: 0, paragraph: 10 } }).pauseSeconds).toEqual({
+      sentence: 0.3,
+      clause: 0,
+      paragraph: 10,
+    });
+  });
+
+  test.each(['off', 'report', 'respeak'] as const)('know the check %s, in each place', (check) => {
+    expect(resolveSpeakOptions({ check }).check).toBe(check);
+    expect(resolveSynthesizeOptions({ check }, none).speak.check).toBe(check);
+    expect(() => resolveLoadOptions({ check }, none)).toThrow(/it is an option of `synthesize` and `stream`/);
   });
 
   it('draw another seed each time', () => {

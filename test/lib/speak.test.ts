@@ -209,6 +209,31 @@ describe.each(['float32', 'bfloat16'] as const)('the engine in %s', (dtype) => {
   });
 });
 
+describe('a long text', () => {
+  it('is segments one after another, the first as if it were alone, with a pause between', async () => {
+    await using tts = await MetaVoice.load({ model: fixture('model'), device: 'cpu', dtype: 'float32' });
+    const options = { voice: await tts.voice(bria), seed: 3 };
+    // These weights know no end: each segment runs to the end of the window.
+    const alone = await tts.synthesize('One.', options);
+    const maxSeconds = alone.durationSeconds + 0.7 + 0.3;
+    const segments: { samples: number[]; codes: number[] }[] = [];
+    for await (const { segment, samples, codes } of tts.stream('One.\n\nTwo.', { ...options, maxSeconds })) {
+      segments[segment] ??= { samples: [], codes: [] };
+      segments[segment].samples.push(...samples);
+      segments[segment].codes.push(...codes.codebooks[7]!);
+    }
+    const [one, two] = segments;
+    const { length } = alone.samples;
+    const fade = 0.005 * alone.sampleRate;
+    expect(one!.codes).toEqual([...alone.codes.codebooks[7]!]);
+    expect(one!.samples.slice(0, length - fade)).toEqual([...alone.samples.slice(0, length - fade)]);
+    expect(one!.samples.slice(length)).toEqual(Array.from({ length: 0.7 * alone.sampleRate }, () => 0));
+    expect(two!.samples.length).toBe(two!.codes.length * 320);
+    expect(two!.samples.length / alone.sampleRate).toBeCloseTo(0.3, 1);
+    expect(Math.abs(two!.samples[0]!)).toBe(0);
+  });
+});
+
 describe('quality', () => {
   it('of the stream is near the whole in the codes that both see alike', async () => {
     const options = {

@@ -53,6 +53,13 @@ const speak: Record<string, Right> = {
   'options.chunkSeconds': load.options!,
   'options.chunkSeconds.first': numbers.slice(1),
   'options.chunkSeconds.largest': numbers.slice(1),
+  'options.pauseSeconds': load.options!,
+  'options.pauseSeconds.sentence': ['-0', '0.5'],
+  'options.pauseSeconds.clause': ['-0', '0.5'],
+  'options.pauseSeconds.paragraph': ['-0', '0.5'],
+  'options.continuity': [],
+  'options.flushSeconds': ['-0', '0.5'],
+  'options.check': [],
   'options.maxSeconds': numbers.slice(1),
   'options.signal': [],
   'options.onProgress': load['options.onProgress']!,
@@ -156,11 +163,17 @@ describe('a wrong value is refused cleanly', () => {
 
   test('the text', async () => {
     const { tts } = fakeMetaVoice(new FakeModel(8));
-    const right = ['a numeral'];
     const speakable = wrongValues.filter(([, value]) => typeof value !== 'string' || value.trim() !== '');
-    for (const call of [(text: never) => tts.synthesize(text), (text: never) => void tts.stream(text)])
-      for (const [name, value] of speakable)
-        expect(await judge(() => call(value as never), right.includes(name)), name).toBe(null);
+    // Iterables are not read before the first pull; then their pieces are refused.
+    const iterable = ['an array', 'an array of numbers', 'a map', 'a boxed string', 'bytes', 'floats'];
+    for (const [name, value] of speakable) {
+      const right = name === 'a numeral' || iterable.includes(name);
+      expect(await judge(() => void tts.stream(value as never), right), name).toBe(null);
+      const { error } = await outcomeOf(() => tts.synthesize(value as never));
+      if (name === 'a numeral' || name === 'a boxed string') expect(error, name).toBe(undefined);
+      else if (name === 'an array') expect(error, name).toMatchObject({ code: 'ERR_TEXT' });
+      else expect(whyUnclean(error), name).toBe(null);
+    }
   });
 
   test('a voice, its parts and its options', async () => {

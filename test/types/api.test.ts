@@ -4,8 +4,10 @@ import type { Readable } from 'node:stream';
 import { describe, expectTypeOf, it } from 'vitest';
 import type {
   AudioChunk,
+  CheckReport,
   Device,
   ErrorCode,
+  Finding,
   LoadOptions,
   MemoryPlan,
   PlanOptions,
@@ -13,6 +15,7 @@ import type {
   Speech,
   SpeechHealth,
   SpeechStream,
+  TextSource,
   VoiceSource,
 } from '../../dist/index.js';
 import * as api from '../../dist/index.js';
@@ -21,7 +24,7 @@ import { type Codes, Stages } from '../../dist/stages.js';
 describe('the types', () => {
   it('of the entry points', () => {
     expectTypeOf(api.synthesize).parameters.toEqualTypeOf<
-      [text: string, options?: LoadOptions & SpeakOptions]
+      [text: TextSource, options?: LoadOptions & SpeakOptions]
     >();
     expectTypeOf(api.synthesize).returns.resolves.toEqualTypeOf<Speech>();
     expectTypeOf(api.MetaVoice.load).returns.resolves.toEqualTypeOf<api.MetaVoice>();
@@ -34,6 +37,14 @@ describe('the types', () => {
     expectTypeOf<api.MetaVoice['stream']>().returns.toEqualTypeOf<SpeechStream>();
     expectTypeOf<api.MetaVoice['voice']>().parameter(0).toEqualTypeOf<VoiceSource>();
     expectTypeOf<api.MetaVoice['voice']>().returns.resolves.toEqualTypeOf<api.Voice>();
+  });
+
+  it('of what may be spoken', () => {
+    expectTypeOf<api.MetaVoice['stream']>().parameter(0).toEqualTypeOf<TextSource>();
+    expectTypeOf<string | string[] | Set<string>>().toExtend<TextSource>();
+    expectTypeOf<AsyncGenerator<string, void>>().toExtend<TextSource>();
+    expectTypeOf<ReadableStream<string>>().toExtend<TextSource>();
+    expectTypeOf<Uint8Array | number[] | AsyncIterable<{ text: string }>>().not.toExtend<TextSource>();
   });
 
   it('of options', () => {
@@ -55,6 +66,9 @@ describe('the types', () => {
     expectTypeOf<Speech['endReason']>().toEqualTypeOf<'end' | 'limit'>();
     expectTypeOf<Speech['health']>().toEqualTypeOf<Readonly<SpeechHealth>>();
     expectTypeOf<SpeechStream['health']>().toEqualTypeOf<SpeechHealth>();
+    expectTypeOf<Speech['check']>().toEqualTypeOf<Readonly<CheckReport>>();
+    expectTypeOf<SpeechStream['check']>().toEqualTypeOf<CheckReport>();
+    expectTypeOf<CheckReport['findings']>().toEqualTypeOf<Finding[]>();
     expectTypeOf<AudioChunk['samples']>().toEqualTypeOf<Float32Array>();
     expectTypeOf<api.MetaVoiceError['code']>().toEqualTypeOf<ErrorCode>();
   });

@@ -30,7 +30,10 @@ interface Outcome {
 /** Runs the command in the temporary folder. `during` may meddle with the process. */
 function run(
   args: string[],
-  { input = '', during }: { input?: string; during?: (child: ReturnType<typeof spawn>) => void } = {},
+  {
+    input = '',
+    during,
+  }: { input?: string | Buffer | null; during?: (child: ReturnType<typeof spawn>) => void } = {},
 ): Promise<Outcome> {
   const child = spawn(process.execPath, [program, ...args], { cwd: folder, env: environment });
   const out: Buffer[] = [];
@@ -38,7 +41,7 @@ function run(
   child.stdout.on('data', (data) => out.push(data));
   child.stderr.on('data', (data) => (stderr += data));
   child.stdin.on('error', () => {});
-  child.stdin.end(input);
+  if (input !== null) child.stdin.end(input);
   during?.(child);
   return new Promise((resolve) => {
     child.on('close', (code) => resolve({ code, stdout: Buffer.concat(out), stderr }));
@@ -58,7 +61,14 @@ describe('wrong usage ends with 2', () => {
     [['say', 'hi', '--seed', '1.5'], /for `seed`/],
     [['say', 'hi', '--device', 'gpu'], /for `device`/],
     [['say', 'hi', '--quality', 'best'], /for `quality`/],
+    [['say', 'hi', '--check', 'twice'], /one of 'off', 'report', 'respeak' for `check`/],
     [['say', 'hi', '--guidance', '1,2,3'], /X or X,Y/],
+    [['say', 'hi', '--pause', '1,2,3,4'], /X, X,Y or X,Y,Z for `--pause`/],
+    [['say', 'hi', '--pause', 'long'], /a number for `--pause`/],
+    [['say', 'hi', '--pause', '1,,2'], /a number for `--pause`/],
+    [['say', 'hi', '--pause', '0.1,11'], /between 0 and 10 for `pauseSeconds.clause`/],
+    [['say', '-', '--flush', '-1'], /for `flushSeconds`|ambiguous/],
+    [['say', '-', '--flush=4000'], /between 0 and 3600 for `flushSeconds`/],
     [['say', 'hi', '--voice', 'a', '--speaker', 'b'], /but received both/],
     [['say', 'hi', '-o', '-', '--json'], /both write to stdout/],
     [['voice'], /expected FILE/],
@@ -107,6 +117,20 @@ describe('failures end with 1', () => {
     expect(code).toBe(1);
   });
 
+  it('for stdin that is not UTF-8, or ends in the middle of a letter', async () => {
+    for (const bytes of [
+      [0x63, 0x61, 0x66, 0xe9, 0x21],
+      [0x63, 0xc3],
+    ]) {
+      const { code, stderr, stdout } = await run(['say', '-', '-o', '-', '--voice', bria], {
+        input: Buffer.from(bytes),
+      });
+      expect(stderr).toMatch(/expected text in UTF-8 in stdin/);
+      expect(stdout).toHaveLength(0);
+      expect(code).toBe(1);
+    }
+  });
+
   it('for text that is not UTF-8', async () => {
     await writeFile(join(folder, 'latin.txt'), Buffer.from([0x63, 0x61, 0x66, 0xe9]));
     const { code, stderr } = await run(['say', '-f', 'latin.txt']);
@@ -135,6 +159,7 @@ describe('with the engine', () => {
       seed: 4,
       decoder: 'encodec',
       health: { redoneSteps: 0, redoneWindows: 0 },
+      check: { mode: 'report', segments: 1, respoken: 0, findings: expect.any(Array) },
       memory: { planned: expect.any(Number), peak: expect.any(Number) },
     });
     const streamed = await run(['say', '-', '-o', '-', ...short], { input: text });
@@ -143,6 +168,56 @@ describe('with the engine', () => {
     expect(streamed.stdout.subarray(44).equals((await readFile(join(folder, 'a.wav'))).subarray(44))).toBe(
       true,
     );
+  });
+
+  it('say speaks stdin as it arrives, to stdout and to a file', async () => {
+    const args = ['say', '-', '--flush', '0.05', ...short];
+    let early = 0;
+    const streamed = await run([...args, '-o', '-'], {
+      input: null,
+      during: (child) => {
+        child.stdin!.write(Buffer.from('hi how are yo\u00fc').subarray(0, -1));
+        child.stdin!.write(Buffer.from('\u00fc').subarray(1));
+        child.stdout!.once('data', (data) => {
+          early = data.length;
+          child.stdin!.end();
+        });
+      },
+    });
+    expect(streamed).toMatchObject({ code: 0, stderr: '' });
+    expect(early).toBeGreaterThan(44);
+    const saved = await run([...args, '-o', 'arrived.wav'], { input: 'hi how are yo\u00fc' });
+    expect(saved).toMatchObject({ code: 0, stderr: '' });
+    const file = await readFile(join(folder, 'arrived.wav'));
+    expect(streamed.stdout.subarray(44).equals(file.subarray(44))).toBe(true);
+  });
+
+  it('say ends at its limit though stdin stays open, and waits as long as it is told between sentences', async () => {
+    const open = await run(['say', '-', '-o', '-', '--flush', '0.05', ...short], {
+      input: null,
+      during: (child) => child.stdin!.write('hi.\n\nhow are you.\n\nhi.\n\nhow'),
+    });
+    expect(open).toMatchObject({ code: 0, stderr: '' });
+    const text = 'hi.\n\nhow';
+    const length = async (pause: string) => {
+      const args = [
+        'say',
+        text,
+        '-o',
+        '-',
+        '--pause',
+        pause,
+        '--voice',
+        bria,
+        '--seed',
+        '4',
+        '--dtype',
+        'float32',
+      ];
+      return (await run([...args, '--max-seconds', '60'])).stdout.length;
+    };
+    const rate = (await readFile(join(folder, 'arrived.wav'))).readUInt32LE(24);
+    expect((await length('0,0,0.5')) - (await length('0,0,0'))).toBe(0.5 * rate * 2);
   });
 
   it('voice tells what a recording is worth, and saves a voice that say takes', async () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { normalizeText, requireSpeakable } from '../../../dist/text/normalize.js';
+import { normalizeText, originalIndex, requireSpeakable } from '../../../dist/text/normalize.js';
 
 const golden: { text: string; out?: string; error?: boolean }[] = JSON.parse(
   readFileSync(new URL('../../fixtures/llm.json', import.meta.url), 'utf8'),
@@ -82,6 +82,27 @@ describe('normalisation', () => {
       const once = normalizeText(letters.join(''));
       expect(normalizeText(once)).toBe(once);
     }
+  });
+
+  test('letters are found again in the text as it was given', () => {
+    for (const text of [
+      '',
+      'abc',
+      ' abc ',
+      '  a\n\n *b*  c ',
+      '…a‖b™c',
+      'a – “b”… \r\n c',
+      '\x1c\x1fa\x85\xa0b',
+    ]) {
+      const normalized = normalizeText(text);
+      for (const letter of normalized.match(/[a-c]/g) ?? [])
+        expect(originalIndex(text, normalized.indexOf(letter)), text).toBe(text.indexOf(letter));
+    }
+    expect(originalIndex('a…b', 2)).toBe(1);
+  });
+
+  test('refused letters are counted from where the text begins in the whole', () => {
+    expect(() => normalizeText('a😀b😀', 100)).toThrow(/at index 101, 104;/);
   });
 
   test('long runs of white space take linear time', () => {

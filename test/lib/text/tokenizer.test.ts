@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { requireFits, segmentText } from '../../../dist/text/segment.js';
+import { requireFits } from '../../../dist/text/segment.js';
 import { Tokenizer } from '../../../dist/text/tokenizer.js';
 
 const read = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
@@ -118,8 +118,14 @@ describe('encoding', () => {
     expect([second.endOfText, second.vocabulary]).toEqual([1537, 1538]);
   });
 
-  test('a request is one segment', () => {
-    expect(segmentText('a. b. c.')).toEqual(['a. b. c.']);
+  test('a text is judged letter by letter as it would be encoded', () => {
+    for (const text of ['', 'hello', 'é\u0085ÿ', 'a a a'.repeat(50)]) first.requireEncodable(text);
+    expect(() => first.requireEncodable('hi <|endoftext|>')).toThrow(/<\|endoftext\|> at index 3/);
+    // Neither "h" nor "i" has bytes of its own here, but both together have.
+    const ranks = ['hi', ' '].map((token) => Buffer.from(token).toString('base64'));
+    const sparse = Tokenizer.from({ ...data, ranks, offset: 0, special: { '<|endoftext|>': 2 } });
+    sparse.requireEncodable('hi');
+    expect(() => sparse.requireEncodable('hi ho')).toThrow(errorOf('ERR_TEXT'));
   });
 
   test('white space is that of Unicode: U+0085 belongs to it, U+FEFF and U+001C do not', () => {

@@ -115,6 +115,24 @@ TEST_SUITE("engine/coarse_decoder") {
     }
   }
 
+  TEST_CASE("goes on behind what was spoken before as if it had just said it") {
+    const models::FirstStage stage = stage_of(small_first_stage(256));
+    CoarseRequest request = small_request().coarse;
+    request.sampling = {1, 0, 0};  // greedy, so that the number of a draw does not matter
+    const at::Tensor all = spoken(stage, request);
+    REQUIRE(all.size(1) > 20);
+    for (const int64_t frames : {1, 7, 20}) {
+      CoarseRequest later = request;
+      later.context = all.narrow(1, 0, frames).contiguous();
+      later.maximum_frames = request.maximum_frames - frames;
+      check_equal(spoken(stage, later), all.narrow(1, frames, all.size(1) - frames), "behind " + std::to_string(frames));
+    }
+    request.context = at::full({2, 3}, 16);
+    check_refused([&] { spoken(stage, request); }, "ERR_INTERNAL", "codes of a codebook");
+    request.context = at::zeros({2, 126}, at::kLong);
+    check_refused([&] { spoken(stage, request); }, "ERR_INTERNAL", "room in the window behind the text");
+  }
+
   TEST_CASE("never draws more ids than the window or the asked length hold") {
     const Tensors endless = [] {
       Tensors tensors = scripted_first_stage(std::vector<int64_t>(20, 3), kSmallVocabulary);

@@ -109,6 +109,26 @@ TEST_SUITE("engine/fine_decoder") {
     CHECK(difference(logits, other).worst > 1e-4);
   }
 
+  TEST_CASE("a context is seen and not drawn, and frames are counted from behind it") {
+    const models::SecondStage stage = stage_of(small_second_stage(32));
+    const at::Tensor all = coarse(20), context = all.narrow(1, 0, 8).contiguous(), rest = all.narrow(1, 8, 12).contiguous();
+    const core::RandomKey key{5, 2, 1};
+    FineDecoder fine(stage, kText, speaker(), key, context);
+    const at::Tensor found = fine.run(rest, 3, 9);
+    check_equal(found.narrow(0, 0, 2), rest.narrow(1, 3, 6), "the coarse rows");
+    const at::Tensor logits = stage.logits(stage.forward(stage.input(at::tensor(kText), all), speaker()), 4 + 8 + 3, 6).cpu();
+    for (int64_t head = 0; head < 2; ++head) {
+      for (int64_t i = 0; i < 6; ++i) {
+        const at::Tensor row = logits[head][i].narrow(0, 0, 16).contiguous();
+        const double number = core::uniform(key, core::Stream::second_stage, static_cast<uint32_t>(head), static_cast<uint32_t>(3 + i));
+        CHECK(found[2 + head][i].item<int64_t>() == ops::draw(ops::distribution({row.data_ptr<float>(), row.data_ptr<float>() + 16}, {1, 1, 200}), number));
+      }
+    }
+    check_equal(fine.run_whole(rest), fine.run(rest, 0, 12), "the whole form");
+    FineDecoder full(stage, kText, speaker(), key, coarse(28));
+    check_refused([&] { full.run_whole(rest); }, "ERR_INTERNAL", "room in the window of the second stage");
+  }
+
   TEST_CASE("the whole form takes the reference's window, in which padding may fall off the end") {
     const models::SecondStage stage = stage_of(small_second_stage(20));
     FineDecoder fine(stage, kText, speaker(), {});

@@ -55,6 +55,14 @@ struct Reader {
   }
 };
 
+// What the engine says when nobody else is there.
+Spoken alone(const std::shared_ptr<const engine::SpeechModel>& model, const UtteranceRequest& request) {
+  Scheduler scheduler(1);
+  Reader reader(model, request);
+  scheduler.add(reader.utterance);
+  return reader.rest(scheduler);
+}
+
 // Waits until everything posted before has run.
 void settle(Scheduler& scheduler) {
   Signal signal;
@@ -144,7 +152,7 @@ TEST_SUITE("engine/scheduler") {
       request.whole = whole;
       Reader reader(model, request);
       scheduler.add(reader.utterance);
-      CHECK(same_bytes(reader.rest(scheduler), speak(model, request)));
+      CHECK(same_bytes(reader.rest(scheduler), alone(model, request)));
     }
   }
 
@@ -178,7 +186,7 @@ TEST_SUITE("engine/scheduler") {
     std::vector<std::shared_ptr<Utterance>> utterances;
     Gate gate(scheduler);
     for (int i = 0; i < 3; ++i) {
-      UtteranceRequest request = small_request(7, 15);
+      UtteranceRequest request = small_request(7, 60);
       request.waiting_chunks = 100;
       utterances.push_back(std::make_shared<Utterance>(model, request, [&order, i] { order.push_back(i); }));
       scheduler.add(utterances.back());
@@ -197,9 +205,9 @@ TEST_SUITE("engine/scheduler") {
     scheduler.add(resting.utterance);
     resting.signal.wait_for(1);  // a chunk waits, and nobody takes it
     scheduler.add(other.utterance);
-    CHECK(same_bytes(other.rest(scheduler), speak(model, small_request(9))));
+    CHECK(same_bytes(other.rest(scheduler), alone(model, small_request(9))));
     // And it goes on when it is asked again.
-    CHECK(same_bytes(resting.rest(scheduler), speak(model, small_request())));
+    CHECK(same_bytes(resting.rest(scheduler), alone(model, small_request())));
   }
 
   TEST_CASE("a cancelled utterance leaves its place, running, resting or waiting") {
@@ -217,7 +225,7 @@ TEST_SUITE("engine/scheduler") {
     running.signal.wait_for(1);
     running.utterance->cancel();
     scheduler.wake();
-    CHECK(same_bytes(last.rest(scheduler), speak(model, small_request(9))));
+    CHECK(same_bytes(last.rest(scheduler), alone(model, small_request(9))));
     settle(scheduler);
     // Nobody but these readers holds them any more.
     CHECK(running.utterance.use_count() == 1);
@@ -230,7 +238,7 @@ TEST_SUITE("engine/scheduler") {
     Reader first(model, small_request()), second(model, small_request(9)), third(model, small_request(11)), fourth(model, small_request(12));
     scheduler.add(first.utterance);
     scheduler.add(second.utterance);
-    check_refused([&] { scheduler.add(third.utterance); }, "ERR_QUEUE_FULL", "at most 1 requests at a time and 1 waiting, but 2 are there (none has ended yet");
+    check_refused([&] { scheduler.add(third.utterance); }, "ERR_QUEUE_FULL", "at most 1 requests to wait for their turn, but 2 are there already (none has ended yet");
     first.rest(scheduler);
     settle(scheduler);
     CHECK_NOTHROW(scheduler.add(third.utterance));
@@ -256,7 +264,7 @@ TEST_SUITE("engine/scheduler") {
     scheduler.add(failing.utterance);
     scheduler.add(other.utterance);
     CHECK(code_of(failing.rest(scheduler).failure) == "ERR_INTERNAL");
-    CHECK(same_bytes(other.rest(scheduler), speak(model, small_request(9))));
+    CHECK(same_bytes(other.rest(scheduler), alone(model, small_request(9))));
   }
 
   TEST_CASE("a stop while utterances run and wait ends after the launch in flight, and leaves no reader without an answer") {
@@ -296,6 +304,114 @@ TEST_SUITE("engine/scheduler") {
     CHECK(reader->utterance.use_count() == 1);
   }
 
+  TEST_CASE("64 at once, of which each says what it says alone") {
+    const auto model = some_model();
+    Scheduler scheduler(16);
+    std::vector<std::unique_ptr<Reader>> readers;
+    std::vector<UtteranceRequest> requests;
+    for (int i = 0; i < 64; ++i) {
+      UtteranceRequest request = small_request(static_cast<uint64_t>(i), 8 + i % 30);
+      request.coarse.text.resize(static_cast<size_t>(1 + i % 5), 36);
+      request.coarse.text.push_back(40);
+      request.coarse.guidance.prompt = i % 4 == 3 ? 2.0F : 1.0F;
+      request.waiting_chunks = i % 4 == 0 ? 1 : 100;
+      requests.push_back(request);
+      readers.push_back(std::make_unique<Reader>(model, request));
+    }
+    for (const auto& reader : readers) scheduler.add(reader->utterance);
+    for (int i = 0; i < 64; ++i) {
+      CAPTURE(i);
+      CHECK(same_bytes(readers[static_cast<size_t>(i)]->rest(scheduler), alone(model, requests[static_cast<size_t>(i)])));
+    }
+    settle(scheduler);
+    const engine::Snapshot now = scheduler.statistics();
+    CHECK(now.ended == 64);
+    CHECK(now.cancelled == 0);
+    CHECK(now.used_pages == 0);
+    CHECK(now.peak_used_pages <= now.pages);
+    CHECK(now.peak_active > 16);  // short ones share the pages of long ones
+    CHECK(now.steps > 2 * now.batch_steps);
+    CHECK(now.first_audio_p95 >= now.first_audio_p50);
+  }
+
+  TEST_CASE("readers who rest give way to those who read, and lose nothing") {
+    const auto model = some_model();
+    Scheduler scheduler(1);
+    std::vector<std::unique_ptr<Reader>> resting;
+    for (uint64_t i = 0; i < 9; ++i) {
+      resting.push_back(std::make_unique<Reader>(model, small_request(i)));
+      scheduler.add(resting.back()->utterance);
+    }
+    // Each gets as far as its first chunk, though one place is all there is and nobody ends.
+    for (const auto& reader : resting) reader->signal.wait_for(1);
+    settle(scheduler);
+    const engine::Snapshot now = scheduler.statistics();
+    CHECK(now.ended == 0);
+    CHECK(now.used_pages <= now.pages);
+    CHECK(now.active + now.parked == 9);
+    CHECK(now.parked > 0);
+    for (uint64_t i = 0; i < 9; ++i) CHECK(same_bytes(resting[i]->rest(scheduler), alone(model, small_request(i))));
+  }
+
+  TEST_CASE("utterances that grow beyond what was expected of them all end, whatever the pool holds") {
+    const auto model = some_model();
+    for (const int64_t batch_size : {1, 2, 3}) {
+      Scheduler scheduler(batch_size);
+      std::vector<std::unique_ptr<Reader>> readers;
+      for (uint64_t i = 0; i < 12; ++i) {
+        UtteranceRequest request = small_request(i, 60);
+        request.likely_frames = 2;
+        request.waiting_chunks = 100;
+        readers.push_back(std::make_unique<Reader>(model, request));
+        scheduler.add(readers.back()->utterance);
+      }
+      for (uint64_t i = 0; i < 12; ++i) {
+        CAPTURE(i);
+        CHECK(same_bytes(readers[i]->rest(scheduler), alone(model, small_request(i, 60))));
+      }
+      settle(scheduler);
+      CHECK(scheduler.statistics().used_pages == 0);
+    }
+  }
+
+  TEST_CASE("one that could outgrow the whole pool speaks beside it") {
+    const auto model = some_model();
+    Scheduler scheduler({.batch_size = 1, .positions = 40});
+    Reader large(model, small_request()), small(model, small_request(9, 10));
+    scheduler.add(large.utterance);
+    scheduler.add(small.utterance);
+    const Spoken spoken = large.rest(scheduler);
+    CHECK_FALSE(spoken.failure);
+    CHECK(codes_of(spoken).size(1) == codes_of(alone(model, small_request())).size(1));
+    CHECK(same_bytes(small.rest(scheduler), alone(model, small_request(9, 10))));
+  }
+
+  TEST_CASE("a later segment is never refused") {
+    const auto model = some_model();
+    Scheduler scheduler(1, 0);
+    UtteranceRequest later = small_request(9);
+    later.coarse.random.segment = 1;
+    Reader first(model, small_request()), second(model, later), third(model, small_request(3));
+    scheduler.add(first.utterance);
+    scheduler.add(second.utterance);
+    check_refused([&] { scheduler.add(third.utterance); }, "ERR_QUEUE_FULL", "at most 0 requests to wait for their turn, but 2 are there already");
+    CHECK(scheduler.statistics().refused == 1);
+    CHECK_FALSE(first.rest(scheduler).failure);
+    CHECK_FALSE(second.rest(scheduler).failure);
+  }
+
+  TEST_CASE("a model without a first stage fails each utterance, and nothing else") {
+    SmallModel small(small_first_stage(128), small_second_stage(64));
+    small.description.first_stage.reset();
+    const auto model = small.load();
+    Scheduler scheduler(1);
+    for (uint64_t i = 0; i < 3; ++i) {
+      Reader reader(model, small_request(i));
+      scheduler.add(reader.utterance);
+      CHECK(code_of(reader.rest(scheduler).failure) == "ERR_MODEL_NOT_FOUND");
+    }
+  }
+
   TEST_CASE("in 200 random comings and goings everybody hears what they asked for, as far as they listened") {
     const auto model = some_model();
     constexpr int kKinds = 4;
@@ -307,7 +423,7 @@ TEST_SUITE("engine/scheduler") {
       request.waiting_chunks = 1 + i % 2;
       request.whole = i == 3;
       requests.push_back(request);
-      wanted.push_back(speak(model, request));
+      wanted.push_back(alone(model, request));
     }
     std::mt19937 random(4);
     std::unique_ptr<Scheduler> scheduler;

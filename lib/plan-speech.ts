@@ -1,0 +1,130 @@
+/** From a request to the facts that speaking it needs: segments, ends of chunks, limits, and what the engine is asked. */
+
+import type { CallSite } from './call-site.js';
+import { Checker, voiceReference } from './check/checker.js';
+import { restsOf } from './check/rests.js';
+import { requirePart } from './describe-model.js';
+import type { LoadedModel } from './load-model.js';
+import type { UtteranceRequest } from './native/contract.js';
+import type { TextSource } from './options.js';
+import { encodeText, planText, streamedText, wholeText } from './plan-text.js';
+import type { ResolvedSpeakOptions } from './resolve-options.js';
+import { fillSampling } from './resolve-sampling.js';
+import type { SpokenContext } from './stream/context.js';
+import { pauseSamples } from './stream/joins.js';
+import type { SpeechPlan } from './stream/plan.js';
+import { chunkEnds, fitChunks, longestChunk, lookAhead } from './stream/schedule.js';
+import { expectedSeconds } from './text/spoken-length.js';
+
+/** Finished chunks that may wait for a slow reader before the engine rests. */
+const waitingChunks = 2;
+
+/** Segments of one text that are spoken at the same time: more would only be further ahead of the ear. */
+const mostConcurrent = 4;
+
+/** What a segment will hardly exceed: the memory that is set aside for it. One that does gets more, if need be later. */
+const likelySeconds = (expected: number): number => 1 + 1.5 * expected;
+
+export interface RequestLimits {
+  /** Null: as long as the windows allow. */
+  readonly maxSeconds: number | null;
+  /** Utterances that the model speaks at a time. */
+  readonly batchSize: number;
+  readonly site: CallSite;
+}
+
+type PlanFacts = Pick<
+  SpeechPlan,
+  | 'seed'
+  | 'sampleRate'
+  | 'hop'
+  | 'text'
+  | 'pauseSamples'
+  | 'maximumFrames'
+  | 'concurrent'
+  | 'continues'
+  | 'start'
+  | 'check'
+  | 'checker'
+>;
+
+/**
+ * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
+ *
+ * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
+ */
+export function planSpeech(
+  { manifest, native, source }: LoadedModel,
+  text: TextSource,
+  options: ResolvedSpeakOptions,
+  { maxSeconds, batchSize, site }: RequestLimits,
+): PlanFacts {
+  const firstStage = requirePart(manifest, 'firstStage', source);
+  const secondStage = requirePart(manifest, 'secondStage', source);
+  const { sampleRate, ratios } = requirePart(manifest, 'codec', source);
+  const hop = ratios.reduce((product, ratio) => product * ratio, 1);
+  const frameRate = sampleRate / hop;
+
+  // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
+  const windowFrames = Math.ceil(firstStage.positions / 2);
+  const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
+  const ends = chunkEnds(frameRate, schedule, windowFrames, native.facts.firstFrames ?? 1);
+  const chunkFrames = longestChunk(ends) + lookAhead;
+  const limits = { chunkFrames, frameRate };
+  const maximumFrames =
+    maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6));
+  const continues = options.continuity === 'continue';
+  /** Ids and codes of a segment behind the one before; null where the windows do not hold both, and it begins anew. */
+  const goingOn = (text: string, { text: past, codes, frames }: SpokenContext) => {
+    const ids = encodeText(`${past} ${text}`, firstStage, secondStage);
+    const room = firstStage.positions - ids.firstStageIds.length - 2 * frames;
+    const fits =
+      room >= 2 * Math.ceil(likelySeconds(expectedSeconds(text)) * frameRate) &&
+      secondStage.positions - 1 - ids.secondStageIds.length - frames >= chunkFrames;
+    return fits ? { ...ids, context: codes } : null;
+  };
+  const request = {
+    seed: options.seed,
+    sampling: fillSampling(options.sampling, manifest.sampling),
+    chunkEnds: ends,
+    lookAhead,
+    whole: options.quality === 'whole',
+    // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
+    maximumFrames: Math.min(maximumFrames, windowFrames),
+  };
+  return {
+    seed: options.seed,
+    sampleRate,
+    hop,
+    text:
+      typeof text === 'string'
+        ? wholeText(planText(text, firstStage, secondStage, limits))
+        : streamedText(text, firstStage, secondStage, { ...limits, ...options, site }),
+    pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
+    maximumFrames,
+    concurrent: continues ? 1 : Math.min(batchSize, mostConcurrent),
+    continues,
+    start: (segment, index, speaker, ahead, attempt, before) =>
+      native.start({
+        ...((before && goingOn(segment.text, before)) ?? {
+          ...segment.encode(),
+          context: new Uint16Array(0),
+        }),
+        ...request,
+        speaker,
+        segment: index,
+        attempt,
+        likelyFrames: Math.ceil(likelySeconds(expectedSeconds(segment.text)) * frameRate),
+        waitingChunks: ahead ? ends.length : waitingChunks,
+      } satisfies UtteranceRequest),
+    check: options.check,
+    checker: ({ text: spoken }, index, speaker, attempt) =>
+      new Checker({
+        segment: index,
+        attempt,
+        sampleRate,
+        expected: { seconds: expectedSeconds(spoken), rests: restsOf(spoken, expectedSeconds) },
+        voice: manifest.speakerEncoder ? voiceReference(native, speaker) : null,
+      }),
+  };
+}

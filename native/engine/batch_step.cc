@@ -1,0 +1,59 @@
+#include "engine/batch_step.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace metavoice::engine {
+
+BatchStep::Failures BatchStep::run(const std::vector<CoarseDecoder*>& decoders) {
+  Failures failures;
+  const auto rows_of = [](const CoarseDecoder* decoder) { return static_cast<int64_t>(decoder->run().paged_rows().size()); };
+  auto next = decoders.begin();
+  while (next != decoders.end()) {
+    int64_t rows = 0;
+    for (auto each = next; each != decoders.end(); ++each) rows += rows_of(*each);
+    const RowCounts::Count count = counts_.next(rows);
+    // As many as go together, whole ones; one always does.
+    auto last = next;
+    rows = 0;
+    do rows += rows_of(*last++);
+    while (last != decoders.end() && rows + rows_of(*last) <= count.rows);
+    run_together({next, last}, std::max(count.padded, rows), failures);
+    next = last;
+  }
+  return failures;
+}
+
+void BatchStep::run_together(const std::vector<CoarseDecoder*>& decoders, int64_t padded, Failures& failures) {
+  std::vector<const ops::PagedRow*> rows;
+  std::vector<int64_t> inputs(static_cast<size_t>(2 * padded));  // ids, then positions
+  std::vector<at::Tensor> conditioning;
+  for (const CoarseDecoder* decoder : decoders) {
+    for (const ops::PagedRow& row : decoder->run().paged_rows()) {
+      inputs[rows.size()] = decoder->last_id();
+      inputs[static_cast<size_t>(padded) + rows.size()] = row.length;
+      rows.push_back(&row);
+    }
+    conditioning.push_back(decoder->run().conditioning().squeeze(1));
+  }
+  const auto count = static_cast<int64_t>(rows.size());
+  if (padded > count) conditioning.push_back(at::zeros({padded - count, model_.width()}, conditioning[0].options()));
+  const at::Tensor placed = at::tensor(inputs).view({2, padded}).to(model_.device());
+  const at::Tensor logits = model_.step(placed[0], placed[1], at::cat(conditioning), pool_.memory(), rows);
+  const at::Tensor host = logits.narrow(0, 0, count).to(at::kCPU).contiguous();
+
+  const float* values = host.data_ptr<float>();
+  const int64_t vocabulary = host.size(1);
+  for (CoarseDecoder* decoder : decoders) {
+    const int64_t numbers = static_cast<int64_t>(decoder->run().paged_rows().size()) * vocabulary;
+    try {
+      if (std::all_of(values, values + numbers, [](float value) { return std::isfinite(value); })) decoder->take_step(values, vocabulary);
+      else decoder->step();
+    } catch (...) {
+      failures.emplace_back(decoder, std::current_exception());
+    }
+    values += numbers;
+  }
+}
+
+}  // namespace metavoice::engine

@@ -1,0 +1,51 @@
+// Keys and values in pages from one pool, planned when the model is loaded: an utterance holds as many pages as it has
+// said, and gives them back when it ends. Only the engine thread touches it.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "ops/paged_attention.h"
+
+namespace metavoice::layers {
+
+struct KvShape {
+  int64_t layers;
+  int64_t heads;
+  int64_t head_width;
+};
+
+class KvPool {
+ public:
+  // On the CPU, pages that are never written are never resident.
+  KvPool(const KvShape& shape, int64_t pages, const at::TensorOptions& options);
+
+  static int64_t pages_for(int64_t positions) { return (positions + ops::kPagePositions - 1) / ops::kPagePositions; }
+
+  int64_t pages() const { return pages_; }
+  int64_t unused() const { return static_cast<int64_t>(unused_.size()); }
+  int64_t page_bytes() const;
+  at::ScalarType dtype() const { return options_.dtype().toScalarType(); }
+  const ops::PagedMemory& memory() const { return memory_; }
+
+  // Makes room for the next position of a row; there must be a page unused if it needs one.
+  void extend(ops::PagedRow& row);
+  // All pages of a row; it is empty afterwards.
+  void release(ops::PagedRow& row);
+
+  // keys, values [heads, positions, head width] of one layer become the first positions of a row that has pages for them.
+  void write(const ops::PagedRow& row, int64_t layer, const at::Tensor& keys, const at::Tensor& values);
+  // -> keys, values [heads, length, head width] of one layer
+  std::pair<at::Tensor, at::Tensor> read(const ops::PagedRow& row, int64_t layer) const;
+
+ private:
+  int64_t pages_;
+  at::TensorOptions options_;
+  ops::PagedMemory memory_;
+  std::vector<int32_t> unused_;  // the last one given back is the first one taken: its memory is warm
+};
+
+}  // namespace metavoice::layers

@@ -1,0 +1,189 @@
+#include "engine/batch_step.h"
+
+#include <doctest.h>
+
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "support/compare.h"
+#include "support/overflow.h"
+#include "support/speech.h"
+
+using namespace metavoice;
+using namespace metavoice::testing;
+using engine::BatchStep;
+using engine::CoarseDecoder;
+using engine::CoarseRequest;
+using engine::RowCounts;
+
+namespace {
+
+// Requests that differ in all that may differ between utterances.
+std::vector<CoarseRequest> requests() {
+  std::vector<CoarseRequest> result;
+  for (uint64_t i = 0; i < 7; ++i) {
+    CoarseRequest request = small_request(11 + i, 10 + 3 * static_cast<int64_t>(i)).coarse;
+    request.text.resize(1 + i % 4, 35);
+    request.text.push_back(40);
+    request.speaker = request.speaker * (1 + static_cast<double>(i));
+    if (i % 3 == 2) request.guidance = {2, 1.5};
+    if (i == 4) request.constrain = false;
+    if (i == 5) request.sampling = {0.7F, 0.8F, 5};
+    result.push_back(request);
+  }
+  return result;
+}
+
+struct Stage {
+  models::FirstStage model;
+  layers::KvPool pool;
+  BatchStep batch;
+
+  explicit Stage(const Tensors& tensors, at::Device device = at::kCPU, at::ScalarType dtype = at::kFloat, std::optional<RowCounts> counts = {})
+      : model(opened(tensors, {device, dtype}), first_config_of(tensors)),
+        pool(model.make_pool(64)),
+        batch(model, pool, counts ? *counts : RowCounts::of(model, 64, device.is_cuda())) {}
+};
+
+// Steps all of them to their ends, newcomers joining one by one. -> the codes of each
+std::vector<at::Tensor> speak_together(Stage& stage, const std::vector<CoarseRequest>& wanted) {
+  std::vector<std::unique_ptr<CoarseDecoder>> decoders;
+  std::vector<at::Tensor> codes(wanted.size());
+  while (true) {
+    if (decoders.size() < wanted.size()) {
+      decoders.push_back(std::make_unique<CoarseDecoder>(stage.model, wanted[decoders.size()]));
+      decoders.back()->prefill(&stage.pool);
+    }
+    std::vector<CoarseDecoder*> together;
+    for (const auto& decoder : decoders) {
+      if (!decoder || decoder->ended()) continue;
+      if (!decoder->run().paged()) {
+        decoder->step();
+        continue;
+      }
+      decoder->run().extend();
+      together.push_back(decoder.get());
+    }
+    for (const auto& [decoder, failure] : stage.batch.run(together)) std::rethrow_exception(failure);
+    bool all = decoders.size() == wanted.size();
+    for (size_t i = 0; i < decoders.size(); ++i) {
+      if (!decoders[i]) continue;
+      if (!decoders[i]->ended()) {
+        all = false;
+        continue;
+      }
+      codes[i] = decoders[i]->codes(0, decoders[i]->frames());
+      decoders[i].reset();
+    }
+    if (all) return codes;
+  }
+}
+
+void check_company(const Tensors& tensors, at::Device device, at::ScalarType dtype) {
+  Stage stage(tensors, device, dtype);
+  const std::vector<at::Tensor> together = speak_together(stage, requests());
+  for (size_t i = 0; i < together.size(); ++i) {
+    CAPTURE(i);
+    CHECK(together[i].size(1) > 0);
+    check_equal(speak_together(stage, {requests()[i]})[0], together[i], "in company and alone");
+  }
+  CHECK(stage.pool.unused() == stage.pool.pages());
+}
+
+}  // namespace
+
+TEST_SUITE("engine/batch_step") {
+  TEST_CASE("an utterance says in company what it says alone, whoever comes and goes, on every device in every dtype") {
+    for (const at::Device& device : devices())
+      for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) check_company(small_first_stage(128), device, dtype);
+  }
+
+  TEST_CASE("logits of a step are those of the contiguous cache, within rounding") {
+    Stage stage(small_first_stage(128));
+    const CoarseRequest request = requests()[2];
+    CoarseDecoder together(stage.model, request);
+    engine::FirstStageRun alone(stage.model, request.speaker, request.guidance.rows(), 100);
+    const at::Tensor text = at::tensor(request.text, at::kLong);
+    engine::FirstStageRun paged(stage.model, request.speaker, request.guidance.rows(), 100);
+    check_equal(paged.prompt(text, &stage.pool), alone.prompt(text), "prompt");
+    REQUIRE(paged.paged());
+    for (int64_t id = 0; id < 60; ++id) {
+      paged.extend();
+      std::vector<const ops::PagedRow*> rows;
+      for (const ops::PagedRow& row : paged.paged_rows()) rows.push_back(&row);
+      const at::Tensor ids = at::full({4}, id % 32), positions = at::full({4}, paged.positions());
+      const at::Tensor conditioning = at::cat({paged.conditioning().squeeze(1), at::zeros({1, stage.model.width()})});
+      const at::Tensor found = stage.model.step(ids, positions, conditioning, stage.pool.memory(), rows);
+      check_close(found.narrow(0, 0, 3), alone.step(id % 32).to(at::kDouble), 1e-5, "step " + std::to_string(id));
+      paged.advance(id % 32);
+    }
+  }
+
+  TEST_CASE("parked and brought back it goes on as if nothing had been") {
+    for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+      Stage stage(small_first_stage(128), at::kCPU, dtype);
+      const at::Tensor wanted = speak_together(stage, {requests()[3]})[0];
+      CoarseDecoder decoder(stage.model, requests()[3]);
+      decoder.prefill(&stage.pool);
+      for (int step = 0; !decoder.ended(); ++step) {
+        if (step % 3 == 0) {
+          decoder.run().park();
+          CHECK(stage.pool.unused() == stage.pool.pages());
+          CHECK_FALSE(decoder.run().paged());
+          decoder.run().unpark();
+          REQUIRE(decoder.run().paged());
+        }
+        decoder.run().extend();
+        stage.batch.run({&decoder});
+      }
+      check_equal(decoder.codes(0, decoder.frames()), wanted, "codes");
+    }
+  }
+
+  TEST_CASE("one that overflows takes its step again in float32, and harms nobody") {
+    for (const auto& tensors : {overflowing_inside(small_first_stage(128)), overflowing_keys(small_first_stage(128))}) {
+      Stage stage(tensors, at::kCPU, at::kHalf);
+      std::vector<CoarseRequest> wanted = requests();
+      const std::vector<at::Tensor> together = speak_together(stage, wanted);
+      for (size_t i = 0; i < wanted.size(); ++i) check_equal(speak_together(stage, {wanted[i]})[0], together[i], "codes");
+      CoarseDecoder one(stage.model, wanted[0]);
+      one.prefill(&stage.pool);
+      while (!one.ended()) {
+        if (one.run().paged()) {
+          one.run().extend();
+          stage.batch.run({&one});
+        } else {
+          one.step();
+        }
+      }
+      CHECK(one.redone() > 0);
+    }
+  }
+
+  TEST_CASE("what fails is told, and the others have gone on") {
+    // One speaker is so loud that nothing finite is left, in float32, too.
+    Stage stage(small_first_stage(128));
+    std::vector<CoarseRequest> wanted = {requests()[0], requests()[1]};
+    CoarseDecoder well(stage.model, wanted[0]), ill(stage.model, wanted[1]);
+    well.prefill(&stage.pool);
+    ill.prefill(&stage.pool);
+    // Its past becomes infinite.
+    for (const ops::PagedRow& row : ill.run().paged_rows()) stage.pool.memory().values(0, row.pages[0]).fill_(std::numeric_limits<float>::infinity());
+    well.run().extend();
+    ill.run().extend();
+    const BatchStep::Failures failures = stage.batch.run({&ill, &well});
+    REQUIRE(failures.size() == 1);
+    CHECK(failures[0].first == &ill);
+    CHECK(code_of(failures[0].second) == "ERR_NUMERIC");
+    CHECK(well.steps() == 2);
+  }
+
+  TEST_CASE("more rows than any safe number go in several batches, with the same bits") {
+    Stage stage(small_first_stage(128));
+    const std::vector<at::Tensor> wanted = speak_together(stage, requests());
+    Stage narrow(small_first_stage(128), at::kCPU, at::kFloat, RowCounts(64, [](int64_t rows) { return rows <= 4; }));
+    const std::vector<at::Tensor> found = speak_together(narrow, requests());
+    for (size_t i = 0; i < wanted.size(); ++i) check_equal(found[i], wanted[i], "codes");
+  }
+}
