@@ -16,9 +16,9 @@ import { wordErrorRate, wordErrors } from '../../tools/voice/evaluate/words.mjs'
 /**
  * The highest word error rate over the sentences below, in which the recogniser mishears no word of flite's. Twelve
  * sentences are few: what is measured lies below, so that other kernels, which draw other codes, pass, too. Of all 200
- * the present weights get 66 % wrong (docs/voice.md), noise 95 % and more; better weights bring the bound down.
+ * the present weights get 48 % wrong (docs/voice.md), noise 95 % and more; better weights bring the bound down.
  */
-const highestWordErrorRate = 0.85;
+const highestWordErrorRate = 0.7;
 
 /** Three short ones of each speaker: slt, rms, awb, kal. None was in the training. */
 const ids = [32, 184, 96, 57, 9, 141, 182, 90, 138, 131, 19, 55];

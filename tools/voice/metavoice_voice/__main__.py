@@ -17,7 +17,7 @@ from .speaker_encoder import SpeakerEncoder
 PROJECT = Path(__file__).resolve().parents[3]
 BUNDLED = PROJECT / "voices" / "bundled"
 HOP = 640  # samples of a frame: 25 frames/s
-STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 2650, "second-stage": 850}
+STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 6500, "second-stage": 850}
 NEEDED = {"flite": "flite", corpus.WORDNET: "wordnet-base", corpus.FORTUNES: "fortunes", corpus.DICTIONARY: "wamerican"}
 
 
