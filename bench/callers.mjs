@@ -74,7 +74,7 @@ function summary(calls, took) {
 }
 
 const { MetaVoice } = await import('../dist/index.js');
-await using tts = await MetaVoice.load({
+const tts = await MetaVoice.load({
   ...(model && { model }),
   dtype,
   batchSize,
@@ -104,6 +104,7 @@ const oneByOne = summary(alone, (performance.now() - began) / 1000);
 for (const row of together)
   Object.assign(row, { ratio: row.audioSecondsPerSecond / oneByOne.audioSecondsPerSecond });
 const { keyValueCache, peaks, totals } = tts.stats();
+await tts.dispose();
 process.stdout.write(
   `${JSON.stringify({ device: tts.device, dtype: tts.dtype, batchSize, together, oneByOne, keyValueCache, peaks, totals })}\n`,
 );

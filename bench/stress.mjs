@@ -37,7 +37,7 @@ const load = () =>
 
 /** What every request says when nobody else is there: chunk after chunk. */
 async function spokenAlone() {
-  await using tts = await load();
+  const tts = await load();
   /** @type {Map<string, Float32Array[]>} */
   const alone = new Map();
   for (const text of texts)
@@ -46,6 +46,7 @@ async function spokenAlone() {
       for await (const { samples } of tts.stream(text, { seed, check: 'off' })) chunks.push(samples);
       alone.set(`${seed} ${text}`, chunks);
     }
+  await tts.dispose();
   return alone;
 }
 

@@ -85,7 +85,7 @@ function nativeViolations(tree: Tree): string[] {
   return found;
 }
 
-/** Sources below `binding` that no native test includes; a source is its header, or the file itself without one. */
+/** Sources below `binding` that no native test includes: a source is its header, and that of an op is its kernels', too. */
 function untested(tree: Tree): string[] {
   const named = new Set<string>();
   for (const [path, text] of tree)
@@ -93,7 +93,7 @@ function untested(tree: Tree): string[] {
   return [...tree.keys()].flatMap((path) => {
     const match = /^native\/((\w+)\/.+)\.(cc|cu|h)$/.exec(path);
     if (!match || match[2] === 'loader' || floors.indexOf(match[2]!) >= floors.indexOf('binding')) return [];
-    return named.has(`${match[1]}.h`) ? [] : [`${path} has no native test`];
+    return named.has(`${match[1]!.replace(/_cpu$/, '')}.h`) ? [] : [`${path} has no native test`];
   });
 }
 

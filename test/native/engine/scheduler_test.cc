@@ -235,14 +235,16 @@ TEST_SUITE("engine/scheduler") {
   TEST_CASE("refuses what would wait beyond the bound, says how long it takes, and takes more when there is room") {
     const auto model = some_model();
     Scheduler scheduler(1, 1);
-    Reader first(model, small_request()), second(model, small_request(9)), third(model, small_request(11)), fourth(model, small_request(12));
+    UtteranceRequest unresting = small_request();  // so that it makes way for nobody
+    unresting.waiting_chunks = 100;
+    Reader first(model, unresting), second(model, small_request()), third(model, small_request(11)), fourth(model, small_request(12));
     scheduler.add(first.utterance);
     scheduler.add(second.utterance);
     check_refused([&] { scheduler.add(third.utterance); }, "ERR_QUEUE_FULL", "at most 1 requests to wait for their turn, but 2 are there already (none has ended yet");
     first.rest(scheduler);
     settle(scheduler);
     {
-      // Nobody rests meanwhile, and so makes way.
+      // The second one has its place and more to say, and nobody is made way for meanwhile.
       Gate gate(scheduler);
       CHECK_NOTHROW(scheduler.add(third.utterance));
       const core::Error error = refusal([&] { scheduler.add(fourth.utterance); });
