@@ -16,7 +16,8 @@ class BatchStep {
       : model_(model), pool_(pool), counts_(std::move(counts)) {}
 
   // One step of each; each is paged, has room for it and has not ended. One whose logits are not finite takes it again,
-  // alone. What failed is told with its reason, and the others have gone on; nobody has where this throws.
+  // alone. What failed is told with its reason, and the others have gone on. Where this throws, those
+  // of the batch in hand and behind it have not; the last of `decoders` is one of them.
   using Failures = std::vector<std::pair<CoarseDecoder*, std::exception_ptr>>;
   Failures run(const std::vector<CoarseDecoder*>& decoders);
 

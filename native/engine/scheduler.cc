@@ -230,16 +230,18 @@ void Scheduler::take_step(const std::vector<Handle>& all) {
   const Clock::time_point start = Clock::now();
   std::vector<CoarseDecoder*> together;
   std::vector<Utterance*> speakers;
+  together.reserve(all.size());
+  speakers.reserve(all.size());
   for (const Handle& utterance : all) {
     CoarseDecoder& decoder = utterance->coarse();
-    if (decoder.run().paged()) {
-      decoder.run().extend();
-      together.push_back(&decoder);
-      speakers.push_back(utterance.get());
-      continue;
-    }
     try {
-      decoder.step();
+      if (!decoder.run().paged()) {
+        decoder.step();
+        continue;
+      }
+      decoder.run().extend();
+      speakers.push_back(utterance.get());
+      together.push_back(&decoder);
     } catch (...) {
       utterance->fail(std::current_exception());
     }
@@ -249,7 +251,7 @@ void Scheduler::take_step(const std::vector<Handle>& all) {
       speakers[static_cast<size_t>(std::find(together.begin(), together.end(), decoder) - together.begin())]->fail(failure);
   } catch (...) {
     // There was no memory for all of them: the last one to come makes way.
-    speakers.back()->fail(std::current_exception());
+    if (!speakers.empty()) speakers.back()->fail(std::current_exception());
   }
   for (const Handle& utterance : all) utterance->took_step(milliseconds_since(start));
 }
