@@ -19,8 +19,8 @@ const tone = {
   sampleRate: 16_000,
 };
 
-async function open() {
-  const tts = await MetaVoice.load({ model, device: 'cpu', dtype: 'float32' });
+async function open(batchSize = 1) {
+  const tts = await MetaVoice.load({ model, device: 'cpu', dtype: 'float32', batchSize });
   return { tts, voice: await tts.voice(tone) };
 }
 
@@ -35,6 +35,17 @@ const lives = {
   async 'at once'(model) {
     for (let i = 0; i < 3; i++) parentPort?.postMessage(await digest(model));
     await model.tts.dispose();
+  },
+  // Callers of one model share its steps, also with those who leave at once.
+  async 'many callers'({ tts }) {
+    await tts.dispose();
+    const many = await open(4);
+    const all = Array.from({ length: 6 }, async (_, caller) => {
+      if (caller % 3 < 2) return parentPort?.postMessage(await digest(many));
+      for await (const _ of many.tts.stream(text, { voice: many.voice, seed: caller })) break;
+    });
+    await Promise.all(all);
+    await many.tts.dispose();
   },
   // Each of these ends while it speaks.
   terminated: (model) => digest(model, 60),

@@ -24,6 +24,10 @@ describe.runIf(process.platform === 'linux')('four workers', () => {
     expect(await run('at once')).toEqual({ ...unharmed, said: ['the same'], messages: 12 });
   });
 
+  it('speak the very bytes of the main thread to many callers each', { timeout: limit }, async () => {
+    expect(await run('many callers')).toEqual({ ...unharmed, said: ['the same'], messages: 32 });
+  });
+
   it('harm nobody when they are terminated, while they load and while they speak', {
     timeout: limit,
   }, async () => {

@@ -1,0 +1,99 @@
+/**
+ * A book: 20,000 words in one stream, read as they come and thrown away.
+ *
+ *   node --expose-gc bench/book.mjs [--words 20000] [--model FOLDER] [--batch 4] [--out FILE]
+ *
+ * Says, as JSON on stdout, how much of the text the spans of the segments cover and whether exactly once, how much memory the
+ * process holds from the second minute on against what it held then, and how fast it went. Exit code 1 where a span is out
+ * of place or the memory grew by more than a twentieth.
+ */
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { MetaVoice } from '../dist/index.js';
+
+const everySeconds = 10;
+/** From when on memory may no longer grow, and by how much. */
+const settledSeconds = 60;
+const mostGrowth = 1.05;
+
+const { values } = parseArgs({
+  options: {
+    words: { type: 'string', default: '20000' },
+    model: { type: 'string', default: 'bundled' },
+    batch: { type: 'string', default: '4' },
+    out: { type: 'string' },
+  },
+});
+
+/** The first chapter of Alice, again and again, cut after so many words. @param {number} words */
+function bookOf(words) {
+  const file = join(dirname(fileURLToPath(import.meta.url)), '..', 'test', 'fixtures', 'alice.txt');
+  const chapter = readFileSync(file, 'utf8');
+  const all = chapter.repeat(Math.ceil((2 * words) / chapter.split(/\s+/).length)).matchAll(/\S+/g);
+  let end = 0;
+  let count = 0;
+  for (const { index, 0: word } of all) {
+    if (count++ === words) break;
+    end = index + word.length;
+  }
+  return chapter.repeat(Math.ceil(end / chapter.length)).slice(0, end);
+}
+
+/** Bytes that the process holds, after the garbage is gone. */
+function held() {
+  globalThis.gc?.();
+  return process.memoryUsage.rss();
+}
+
+const text = bookOf(Number(values.words));
+const tts = await MetaVoice.load({ model: values.model, batchSize: Number(values.batch) });
+const began = performance.now();
+const secondsSince = () => (performance.now() - began) / 1000;
+/** @type {{ seconds: number, bytes: number, covered: number }[]} */
+const memory = [];
+/** @type {string[]} */
+const misplaced = [];
+let covered = 0;
+let segment = -1;
+let audio = 0;
+let firstAudio = null;
+const stream = tts.stream(text, { seed: 1 });
+for await (const chunk of stream) {
+  firstAudio ??= secondsSince();
+  audio += chunk.durationSeconds;
+  if (chunk.segment !== segment) {
+    if (chunk.textOffset !== covered)
+      misplaced.push(`segment ${chunk.segment} begins at ${chunk.textOffset}, not ${covered}`);
+    covered += chunk.textLength;
+    segment = chunk.segment;
+  }
+  if (secondsSince() < (memory.length + 1) * everySeconds) continue;
+  memory.push({ seconds: secondsSince(), bytes: held(), covered: covered / text.length });
+  if (process.stderr.isTTY) process.stderr.write(`\r${((100 * covered) / text.length).toFixed(1)} %  `);
+}
+const seconds = secondsSince();
+if (covered !== text.length) misplaced.push(`${covered} of ${text.length} letters are covered`);
+await tts.dispose();
+
+const settled = memory.filter((each) => each.seconds >= settledSeconds);
+const atMinute = settled[0]?.bytes ?? null;
+const most = settled.length > 0 ? Math.max(...settled.map(({ bytes }) => bytes)) : null;
+const result = {
+  words: Number(values.words),
+  letters: text.length,
+  segments: segment + 1,
+  misplaced,
+  findings: stream.check.findings.length,
+  audioSeconds: audio,
+  seconds,
+  audioSecondsPerSecond: audio / seconds,
+  firstAudioSeconds: firstAudio,
+  memory: { atMinute, most, growth: atMinute && most && most / atMinute, samples: memory },
+};
+const json = `${JSON.stringify(result, null, 2)}\n`;
+if (values.out) await writeFile(values.out, json);
+process.stdout.write(json);
+if (misplaced.length > 0 || (result.memory.growth ?? 1) > mostGrowth) process.exitCode = 1;

@@ -1,0 +1,134 @@
+/** The two laws of all that streams, on the bundled voice: what was said never changes, and pieces are the whole. */
+
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type AudioChunk, MetaVoice, type SpeakOptions, type TextSource } from '../../dist/index.js';
+import { fixture } from './fixtures.js';
+
+const limit = 300_000;
+const opening = 'The kettle is on.\n\nSeven ships sailed, and two came back.\n\n';
+const later = ['Nobody knew why.', 'Then it rained for a week, and the river rose.'];
+/** Hz, and the frames of the second stage's look-ahead in seconds. */
+const rate = 16_000;
+const lookAhead = 16 / 25;
+const options: SpeakOptions = { seed: 11, check: 'off' };
+
+let tts: MetaVoice;
+beforeAll(async () => {
+  tts = await MetaVoice.load({ model: 'bundled', device: 'cpu', batchSize: 4 });
+});
+afterAll(async () => await tts?.dispose());
+
+interface Heard {
+  segment: number;
+  samples: Float32Array;
+}
+
+/** Chunks as they were when they came; at the end each must still be what it was. */
+async function listen(text: TextSource, extra: SpeakOptions = {}): Promise<Heard[]> {
+  const kept: { chunk: AudioChunk; heard: Heard }[] = [];
+  for await (const chunk of tts.stream(text, { ...options, ...extra }))
+    kept.push({ chunk, heard: { segment: chunk.segment, samples: chunk.samples.slice() } });
+  for (const { chunk, heard } of kept) expect(same(chunk.samples, heard.samples)).toBe(true);
+  return kept.map(({ heard }) => heard);
+}
+
+const same = (a: Float32Array, b: Float32Array) =>
+  a.length === b.length &&
+  Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+
+const joined = (chunks: Heard[]) => Float32Array.from(chunks.flatMap(({ samples }) => [...samples]));
+
+const audioOf = (chunks: Heard[], segments: number) =>
+  joined(chunks.filter(({ segment }) => segment < segments));
+
+async function* wordByWord(text: string) {
+  for (const word of text.split(/(?<= )/)) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    yield word;
+  }
+}
+
+describe('what was said never changes', () => {
+  it.each(['independent', 'continue'] as const)(
+    'whatever text follows, %s',
+    { timeout: limit },
+    async (continuity) => {
+      const [one, other] = await Promise.all(later.map((end) => listen(opening + end, { continuity })));
+      const first = audioOf(one!, 2);
+      expect(first.length).toBeGreaterThan(rate);
+      expect(same(audioOf(other!, 2), first)).toBe(true);
+      expect(joined(other!).length).not.toBe(joined(one!).length);
+    },
+  );
+
+  it('wherever a limit cuts', { timeout: limit }, async () => {
+    const text = 'Seven ships sailed, and two came back.';
+    const whole = await listen(text);
+    for (const maxSeconds of [1.4, 2]) {
+      const cut = await listen(text, { maxSeconds });
+      expect(Math.abs(joined(cut).length / rate - maxSeconds)).toBeLessThan(0.05);
+      let end = 0;
+      let compared = 0;
+      for (const [k, { samples }] of cut.entries()) {
+        end += samples.length / rate;
+        // Near the cut the second stage sees less of what follows.
+        if (end + lookAhead > maxSeconds) break;
+        expect(same(samples, whole[k]!.samples), `chunk ${k}, cut at ${maxSeconds} s`).toBe(true);
+        compared++;
+      }
+      expect(compared).toBeGreaterThan(1);
+    }
+  });
+
+  it('whoever comes and goes meanwhile', { timeout: limit }, async () => {
+    const alone = await listen(opening);
+    const strangers = new AbortController();
+    const ours = listen(opening);
+    const others = [1, 2, 3, 4].map(async (seed) => {
+      const text = `${later[1]} ${later[0]}`;
+      for await (const _ of tts.stream(text, { seed, check: 'off', signal: strangers.signal }))
+        if (seed === 2) break;
+    });
+    setTimeout(() => strangers.abort(new Error('enough')), 700);
+    await Promise.allSettled(others);
+    const heard = await ours;
+    expect(heard.map(({ samples }) => samples.length)).toEqual(alone.map(({ samples }) => samples.length));
+    expect(same(joined(heard), joined(alone))).toBe(true);
+  });
+});
+
+describe('pieces are the whole', () => {
+  it('of the text, and of the reading', { timeout: limit }, async () => {
+    const text = opening + later[0];
+    const whole = joined(await listen(text));
+    expect(same(joined(await listen(wordByWord(text), { flushSeconds: 60 })), whole)).toBe(true);
+    expect(same((await tts.synthesize(text, options)).samples, whole)).toBe(true);
+  });
+});
+
+describe('two thousand words', () => {
+  it('are spoken exactly once, in memory that stays flat', { timeout: 1_200_000 }, async () => {
+    const text = readFileSync(fixture('alice.txt'), 'utf8');
+    let end = 0;
+    let segment = -1;
+    let audio = 0;
+    const held: number[] = [];
+    for await (const chunk of tts.stream(text, options)) {
+      audio += chunk.durationSeconds;
+      if (chunk.segment === segment) continue;
+      expect(chunk.textOffset).toBe(end);
+      end += chunk.textLength;
+      segment = chunk.segment;
+      held.push(process.memoryUsage.rss());
+    }
+    expect(end).toBe(text.length);
+    expect(segment).toBeGreaterThan(50);
+    // English is read at two to four words a second.
+    expect(audio).toBeGreaterThan(500);
+    expect(audio).toBeLessThan(1200);
+    const settled = Math.max(...held.slice(0, Math.ceil(held.length / 4)));
+    expect(Math.max(...held)).toBeLessThan(1.05 * settled);
+    expect(tts.stats().keyValueCache.usedPages).toBe(0);
+  });
+});
