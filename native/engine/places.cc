@@ -11,8 +11,12 @@ int64_t Places::wanted(const Utterance& utterance) const {
 }
 
 int64_t Places::left_waiting_with(const Utterance& another) const {
-  auto seats = static_cast<int64_t>(active_.size());
-  int64_t set_aside = set_aside_, left = 0;
+  int64_t seats = 0, set_aside = 0, left = 0;
+  for (size_t i = 0; i < active_.size(); ++i) {
+    if (active_[i]->leaving()) continue;
+    ++seats;
+    set_aside += reserved_[i];
+  }
   const auto come = [&](const Utterance& utterance) {
     const int64_t pages = is_open() ? wanted(utterance) : 0;
     // Before there is a pool, one will surely get a place.
@@ -23,7 +27,7 @@ int64_t Places::left_waiting_with(const Utterance& another) const {
     } else if (!utterance.continues()) ++left;
   };
   for (const Handle& utterance : waiting_)
-    if (!utterance->finished()) come(*utterance);
+    if (!utterance->leaving()) come(*utterance);
   come(another);
   return left;
 }

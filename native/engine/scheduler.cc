@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/side_stream.h"
 
 namespace metavoice::engine {
 
@@ -24,7 +25,15 @@ double milliseconds_since(Clock::time_point start) { return std::chrono::duratio
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerSettings& settings)
-    : settings_(settings), places_(std::max<int64_t>(1, settings.batch_size)), thread_([this] { run(); }) {}
+    : settings_(settings), places_(std::max<int64_t>(1, settings.batch_size)), second_thread_([this] { say_chunks(); }) {
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (...) {  // the system has no more threads
+    request_stop(nullptr);
+    second_thread_.join();
+    throw;
+  }
+}
 
 Scheduler::~Scheduler() { stop(); }
 
@@ -85,6 +94,7 @@ void Scheduler::request_stop(std::function<void()> when_stopped) {
     places_.each([](Utterance& utterance) { utterance.cancel(); });
   }
   changed_.notify_one();
+  claimed_.notify_one();
 }
 
 void Scheduler::stop() {
@@ -118,6 +128,7 @@ void Scheduler::run() {
       jobs_.pop_front();
     } else {
       places_.admit();
+      claim_chunks();
       launch = next_launch();
     }
     report_load();
@@ -126,10 +137,14 @@ void Scheduler::run() {
       launch();
       launch = nullptr;  // what it holds goes before the lock comes back
       lock.lock();
-    } else if (!places_.make_room()) {
+    } else if (saying_ || !claims_.empty() || !places_.make_room()) {
       changed_.wait(lock);
     }
   }
+  lock.unlock();
+  second_thread_.join();
+  lock.lock();
+  claims_.clear();
   places_.each([](Utterance& utterance) { utterance.release(); });
   places_.clear();
   jobs_.clear();
@@ -146,6 +161,11 @@ void Scheduler::release_pool() {
 }
 
 void Scheduler::retire_finished() {
+  std::erase_if(claims_, [](const Claim& claim) {
+    const bool dropped = claim.utterance->leaving();
+    if (dropped) claim.utterance->said();
+    return dropped;
+  });
   places_.retire([this](Utterance& utterance) {
     const double spent = utterance.spent();
     const bool cancelled = !utterance.done();
@@ -163,8 +183,7 @@ void Scheduler::report_load() {
   if (pool_) statistics_.set_pages_used(pool_->pages() - pool_->unused());
 }
 
-// Prompts first: a batch is worth the more the fuller it is. Then first chunks, which somebody waits for in silence; each
-// utterance has one of either. Later chunks take turns with single steps, so that nobody waits for all of them.
+// Prompts first, of which each utterance has one: a batch is worth the more the fuller it is.
 std::function<void()> Scheduler::next_launch() {
   if (!places_.is_open())
     return places_.waiting() == 0 ? nullptr : std::function<void()>([this, first = places_.first_waiting()] {
@@ -178,40 +197,65 @@ std::function<void()> Scheduler::next_launch() {
   for (const Handle& utterance : active)
     if (utterance->need() == Utterance::Need::prompt)
       return [this, utterance] { utterance->prompt(utterance->most_pages() > pool_pages() ? nullptr : pool_.get()); };
-  if (Handle utterance = next_chunk(/*first_ones=*/true)) return [this, utterance] { say_chunk(*utterance); };
   const bool steps = std::any_of(active.begin(), active.end(), [this](const Handle& each) { return each->need() == Utterance::Need::step && places_.grant(*each); });
-  if (Handle utterance = next_chunk(/*first_ones=*/false))
-    return [this, utterance, steps] {
-      say_chunk(*utterance);
-      if (steps) step_together(1);
-    };
-  if (steps) return [this] { step_together(kStepsPerLaunch); };
+  if (steps) return [this] { step_together(); };
   return nullptr;
 }
 
-Scheduler::Handle Scheduler::next_chunk(bool first_ones) {
-  const std::vector<Handle>& active = places_.active();
-  for (size_t i = 0; i < active.size(); ++i) {
-    const size_t index = (turn_ + i) % active.size();
-    const Handle& utterance = active[index];
-    if (utterance->need() != Utterance::Need::chunk || (utterance->spoken_chunks() == 0) != first_ones) continue;
-    turn_ = index + 1;
-    return utterance;
+void Scheduler::claim_chunks() {
+  for (const Handle& utterance : places_.active())
+    while (utterance->need() == Utterance::Need::chunk) {
+      try {
+        claims_.push_back({utterance, {}});  // so that nothing can fail once it is claimed
+        claims_.back().due = utterance->claim_chunk();
+      } catch (...) {
+        if (!claims_.empty() && claims_.back().due.last == 0) claims_.pop_back();
+        utterance->fail(std::current_exception());
+      }
+    }
+  if (!claims_.empty()) claimed_.notify_one();
+}
+
+// First chunks come first, for somebody waits for them in silence. Those of one utterance stay in order.
+Scheduler::Claim Scheduler::next_claim() {
+  auto next = std::find_if(claims_.begin(), claims_.end(), [](const Claim& claim) { return claim.due.opening; });
+  if (next == claims_.end()) next = claims_.begin();
+  Claim claim = std::move(*next);
+  claims_.erase(next);
+  return claim;
+}
+
+void Scheduler::say_chunks() {
+  const c10::InferenceMode inference;
+  core::SideStream stream;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty(); });
+    if (stopping_) return;
+    {
+      const Claim claim = next_claim();
+      saying_ = true;
+      lock.unlock();
+      stream.enter(claim.utterance->model()->device());
+      say(claim);
+      lock.lock();
+      claim.utterance->said();
+    }
+    saying_ = false;
+    changed_.notify_one();
   }
-  return nullptr;
 }
 
-void Scheduler::say_chunk(Utterance& utterance) {
-  const bool first = utterance.spoken_chunks() == 0 && !utterance.continues();
-  const int64_t frames = utterance.chunk();
+void Scheduler::say(const Claim& claim) {
+  const int64_t frames = claim.utterance->say(claim.due);
   if (frames == 0) return;
-  const models::encodec::Encodec& codec = model_->codec();
+  const models::encodec::Encodec& codec = claim.utterance->model()->codec();
   statistics_.count_audio(static_cast<double>(frames * codec.hop()) / static_cast<double>(codec.sample_rate()));
-  if (first) statistics_.count_first_audio(milliseconds_since(utterance.came));
+  if (claim.due.opening && !claim.utterance->continues()) statistics_.count_first_audio(milliseconds_since(claim.utterance->came));
 }
 
-void Scheduler::step_together(int64_t most_steps) {
-  for (int64_t step = 0; step < most_steps; ++step) {
+void Scheduler::step_together() {
+  for (int64_t step = 0; step < kStepsPerLaunch; ++step) {
     std::vector<Handle> all;
     {
       const std::lock_guard lock(mutex_);

@@ -1,6 +1,6 @@
-// The engine thread: it owns the device and everything that computes runs on it. All utterances that have a place advance
-// one decode step together as one batch, and come and go at any launch; their prompts and chunks run in between. Jobs (a
-// voice, a stage on its own) run between launches, in order.
+// The engine thread: all utterances that have a place advance one decode step together as one batch, and come and go at any
+// launch; their prompts run in between, and jobs (a voice, a stage on its own), in order. Beside it a second thread says
+// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own.
 #pragma once
 
 #include <atomic>
@@ -48,24 +48,31 @@ class Scheduler {
   bool add(std::shared_ptr<Utterance> utterance);
   // A reader took a chunk, or cancelled.
   void wake();
-  // Ends the thread after the launch in flight, dropping what waits; `when_stopped` is the last thing it does.
+  // Ends both threads after what they are at, dropping what waits; `when_stopped` is the last thing it does.
   // The first call counts; does not wait.
   void request_stop(std::function<void()> when_stopped);
-  // Asks and waits. Idempotent; not from the engine thread.
+  // Asks and waits. Idempotent; not from the engine's threads.
   void stop();
 
   Snapshot statistics() const { return statistics_.snapshot(); }
 
  private:
   using Handle = Places::Handle;
+  // A chunk that waits to be said.
+  struct Claim {
+    Handle utterance;
+    DueChunk due;
+  };
 
   void run();
   void require_room(const Utterance& utterance);
   void retire_finished();
   std::function<void()> next_launch();
-  Handle next_chunk(bool first_ones);
-  void say_chunk(Utterance& utterance);
-  void step_together(int64_t most_steps);
+  void claim_chunks();
+  Claim next_claim();
+  void say(const Claim& claim);
+  void say_chunks();
+  void step_together();
   void take_step(const std::vector<Handle>& all);
   void release_pool();
   void report_load();
@@ -75,9 +82,11 @@ class Scheduler {
   Statistics statistics_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::condition_variable claimed_;  // for the second thread
   std::deque<std::function<void()>> jobs_;
   Places places_;                 // under the lock
-  size_t turn_ = 0;               // whose chunk comes next
+  std::deque<Claim> claims_;      // in order, under the lock
+  bool saying_ = false;           // one of them, on the second thread
   double mean_milliseconds_ = 0;  // of computing that an utterance took; 0 before the first has ended
   bool stopping_ = false;
   std::function<void()> when_stopped_;
@@ -87,7 +96,8 @@ class Scheduler {
   std::unique_ptr<layers::KvPool> pool_;
   std::optional<BatchStep> batch_step_;
 
-  std::thread thread_;
+  std::thread second_thread_;  // say_chunks()
+  std::thread thread_;         // run()
 };
 
 }  // namespace metavoice::engine

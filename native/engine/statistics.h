@@ -1,5 +1,5 @@
 // What an engine has done, for operators: counts since it was loaded, and rates over the last seconds. Written by the
-// engine thread, read by any.
+// engine's threads, read by any.
 #pragma once
 
 #include <array>

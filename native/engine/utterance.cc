@@ -59,54 +59,70 @@ struct Utterance::Work {
   // What the second stage may see for a chunk that ends at `last`: never more, however much exists.
   at::Tensor visible(int64_t last) const { return coarse.codes(0, std::min(coarse.frames(), last + request.look_ahead)); }
 
-  at::Tensor whole_codes() {
-    const int64_t frames = coarse.frames();
-    std::vector<at::Tensor> pieces = {fine.run_whole(coarse.codes(0, frames))};
+  at::Tensor whole_codes(const at::Tensor& all) {
+    const int64_t frames = all.size(1);
+    std::vector<at::Tensor> pieces = {fine.run_whole(all)};
     const int64_t length = std::max<int64_t>(1, chunk_end(request.chunk_ends.size()) - chunk_end(request.chunk_ends.size() - 1));
     for (int64_t first = pieces[0].size(1); first < frames; first += length) {
       const int64_t last = std::min(first + length, frames);
-      pieces.push_back(fine.run(visible(last), first, last));
+      pieces.push_back(fine.run(all.narrow(1, 0, std::min(frames, last + request.look_ahead)), first, last));
     }
     return at::cat(pieces, 1);
   }
 
-  Chunk next_chunk() {
+  DueChunk claim() {
     const int64_t frames = coarse.frames();
     if (frames == 0)
       throw core::Error("ERR_NO_AUDIO", "the model ended before the first frame of audio; try another seed or a longer text");
-    const int64_t last = request.whole ? frames : std::min(chunk_end(chunks), frames);
+    DueChunk due;
+    due.first = claimed;
+    due.last = request.whole ? frames : std::min(chunk_end(chunks), frames);
+    due.coarse = request.whole ? coarse.codes(0, frames) : visible(due.last);
+    due.opening = chunks == 0;
+    if (coarse.ended() && due.last == frames) due.end_reason = coarse.stopped() ? EndReason::end : EndReason::limit;
+    due.timings = timings;
+    due.timings.steps = coarse.steps();
+    due.redone = coarse.redone();
+    claimed = due.last;
+    ++chunks;
+    return due;
+  }
+
+  Chunk say(const DueChunk& due) {
     at::Tensor codes;
     {
-      const Stopwatch watch(timings.second_stage);
-      codes = request.whole ? whole_codes() : fine.run(visible(last), spoken, last);
+      const Stopwatch watch(saying.second_stage);
+      codes = request.whole ? whole_codes(due.coarse) : fine.run(due.coarse, due.first, due.last);
     }
     Chunk chunk;
     {
-      const Stopwatch watch(timings.decoder);
+      const Stopwatch watch(saying.decoder);
       const at::Tensor samples = require_finite(model.codec().decode(codes, decoder), "codec").to(at::kCPU).contiguous();
       chunk.samples.assign(samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
     }
     const at::Tensor short_codes = codes.contiguous();
     chunk.codes.assign(short_codes.data_ptr<int64_t>(), short_codes.data_ptr<int64_t>() + short_codes.numel());
-    chunk.frames = last - spoken;
-    chunk.first_frame = spoken;
-    if (coarse.ended() && last == frames) chunk.end_reason = coarse.stopped() ? EndReason::end : EndReason::limit;
-    timings.steps = coarse.steps();
-    chunk.timings = timings;
-    chunk.health = {coarse.redone(), fine.redone()};
-    spoken = last;
-    ++chunks;
+    chunk.frames = due.last - due.first;
+    chunk.first_frame = due.first;
+    chunk.end_reason = due.end_reason;
+    chunk.timings = due.timings;
+    chunk.timings.second_stage = saying.second_stage;
+    chunk.timings.decoder = saying.decoder;
+    chunk.health = {due.redone, fine.redone()};
     return chunk;
   }
 
+  // What steps touch.
   const SpeechModel& model;
   const UtteranceRequest& request;
   CoarseDecoder coarse;
+  Timings timings;
+  int64_t claimed = 0;  // frames
+  size_t chunks = 0;    // that were claimed
+  // What saying a chunk touches.
   FineDecoder fine;
   models::encodec::DecoderState decoder;
-  Timings timings;
-  int64_t spoken = 0;  // frames
-  size_t chunks = 0;
+  Timings saying;
 };
 
 Utterance::Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest request, std::function<void()> notify)
@@ -117,9 +133,14 @@ Utterance::Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest 
 
 Utterance::~Utterance() = default;
 
-bool Utterance::finished() const {
+bool Utterance::leaving() const {
   const std::lock_guard lock(mutex_);
   return done_ || cancelled();
+}
+
+bool Utterance::finished() const {
+  const std::lock_guard lock(mutex_);
+  return (done_ || cancelled()) && unsaid_ == 0;
 }
 
 bool Utterance::done() const {
@@ -134,7 +155,7 @@ bool Utterance::failed() const {
 
 bool Utterance::wants_work() const {
   const std::lock_guard lock(mutex_);
-  return !done_ && !cancelled() && chunks_.size() < static_cast<size_t>(std::max<int64_t>(1, request_.waiting_chunks));
+  return !done_ && !ending_ && !cancelled() && chunks_.size() + unsaid_ < allowed_chunks();
 }
 
 Utterance::Need Utterance::need() const {
@@ -161,19 +182,52 @@ CoarseDecoder& Utterance::coarse() { return work_->coarse; }
 
 void Utterance::took_step(double milliseconds) { work_->timings.first_stage += milliseconds; }
 
-void Utterance::fail(std::exception_ptr failure) { publish(std::nullopt, true, std::move(failure)); }
-
-int64_t Utterance::chunk() {
-  try {
-    Chunk chunk = work_->next_chunk();
-    const bool done = chunk.end_reason != EndReason::none;
-    const int64_t frames = chunk.frames;
-    publish(std::move(chunk), done, nullptr);
-    return frames;
-  } catch (...) {
-    fail(std::current_exception());
-    return 0;
+void Utterance::fail(std::exception_ptr failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_ || done_) return;
+    ending_ = true;
+    failure_ = std::move(failure);
+    done_ = unsaid_ == 0;
+    if (!done_) return;
   }
+  if (notify_) notify_();
+}
+
+DueChunk Utterance::claim_chunk() {
+  DueChunk due = work_->claim();
+  const std::lock_guard lock(mutex_);
+  ++unsaid_;
+  ending_ = due.end_reason != EndReason::none;
+  return due;
+}
+
+int64_t Utterance::say(const DueChunk& due) {
+  if (leaving()) return 0;
+  try {
+    Chunk chunk = work_->say(due);
+    const std::lock_guard lock(mutex_);
+    if (cancelled()) return 0;
+    chunks_.push_back(std::move(chunk));
+    done_ = ending_ && unsaid_ == 1;
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
+    ending_ = done_ = true;
+  }
+  if (notify_) notify_();
+  return failed() ? 0 : due.last - due.first;
+}
+
+void Utterance::said() {
+  {
+    const std::lock_guard lock(mutex_);
+    --unsaid_;
+    // A step failed while the last chunk before it was being said.
+    if (unsaid_ > 0 || !ending_ || done_ || cancelled()) return;
+    done_ = true;
+  }
+  if (notify_) notify_();
 }
 
 void Utterance::park() {
@@ -195,13 +249,15 @@ void Utterance::unpark() {
 }
 
 void Utterance::advance() {
-  switch (need()) {
-    case Need::nothing: return;
-    case Need::prompt: return prompt(nullptr);
-    case Need::chunk: chunk(); return;
-    case Need::step: break;
-  }
+  const Need next = need();
+  if (next == Need::prompt) prompt(nullptr);
+  if (next != Need::step && next != Need::chunk) return;
   try {
+    if (next == Need::chunk) {
+      say(claim_chunk());
+      said();
+      return;
+    }
     const Stopwatch watch(work_->timings.first_stage);
     for (int i = 0; i < kStepsPerLaunch && !work_->chunk_ready() && !cancelled(); ++i) work_->coarse.step();
   } catch (...) {
@@ -210,11 +266,6 @@ void Utterance::advance() {
 }
 
 int64_t Utterance::needed_pages() const { return work_ ? work_->coarse.run().needed_pages() : 0; }
-
-size_t Utterance::spoken_chunks() const {
-  const std::lock_guard lock(mutex_);
-  return spoken_;
-}
 
 // The last id that is drawn is never fed.
 int64_t Utterance::pages_for(int64_t frames) const {
@@ -226,25 +277,12 @@ int64_t Utterance::pages_for(int64_t frames) const {
 double Utterance::spent() const {
   if (!work_) return 0;
   const Timings& timings = work_->timings;
-  return timings.prefill + timings.first_stage + timings.second_stage + timings.decoder;
+  return timings.prefill + timings.first_stage + work_->saying.second_stage + work_->saying.decoder;
 }
 
 void Utterance::release() {
   work_.reset();
   model_.reset();
-}
-
-void Utterance::publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (chunk) {
-      chunks_.push_back(std::move(*chunk));
-      ++spoken_;
-    }
-    done_ = done;
-    failure_ = std::move(failure);
-  }
-  if (notify_) notify_();
 }
 
 std::optional<Utterance::Outcome> Utterance::take() {

@@ -1,8 +1,9 @@
 // One segment being spoken. The engine thread advances it launch by launch, its decode steps together with those of
-// others; any thread may take finished chunks or cancel it. Bytes depend on the request alone: every stage advances in
+// others; its chunks may be said on another thread meanwhile; any thread may take finished ones or cancel it. Bytes depend on the request alone: every stage advances in
 // quanta counted from the utterance's start.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <deque>
@@ -41,6 +42,17 @@ struct Timings {  // milliseconds so far
 
 enum class EndReason { none, end, limit };
 
+// A chunk that is due. What it is made of is fixed here, so that steps can go on while it is being said.
+struct DueChunk {
+  at::Tensor coarse;      // [2, frames that may be seen]
+  int64_t first = 0;      // its frames are [first, last)
+  int64_t last = 0;
+  bool opening = false;   // the first of its utterance
+  EndReason end_reason = EndReason::none;
+  Timings timings;        // of the first stage, so far
+  int64_t redone = 0;
+};
+
 struct Chunk {
   std::vector<float> samples;   // [frames * hop]
   std::vector<uint16_t> codes;  // [codebooks, frames]
@@ -53,7 +65,7 @@ struct Chunk {
 
 class Utterance {
  public:
-  // `notify` is called on the engine thread whenever take() has something new.
+  // `notify` is called on a thread of the engine whenever take() has something new.
   Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest request, std::function<void()> notify);
   ~Utterance();
 
@@ -62,6 +74,8 @@ class Utterance {
   // What comes next; nothing when it has ended, or its reader has enough.
   Need need() const;
   bool wants_work() const;
+  // Ended, failed or cancelled; and finished: none of its chunks is being said any more, either.
+  bool leaving() const;
   bool finished() const;
   // It came to its end, well or not, whatever its reader did afterwards.
   bool done() const;
@@ -71,9 +85,10 @@ class Utterance {
   // A decode step together with others: the scheduler runs it on this and tells how long it took, or why it failed.
   CoarseDecoder& coarse();
   void took_step(double milliseconds);
+  // Its reader is told after the chunks that came before.
   void fail(std::exception_ptr failure);
-  // -> frames that it spoke
-  int64_t chunk();
+  // Takes note of the chunk that is due; from here on it is unsaid, until said() or dropped by its cancel.
+  DueChunk claim_chunk();
   // Its keys and values to the host and back.
   void park();
   void unpark();
@@ -81,10 +96,13 @@ class Utterance {
   void advance();
   // Lets go of caches and model; the engine thread calls it once the utterance is finished or cancelled.
   void release();
-  // Milliseconds of computing so far.
+  // Milliseconds of computing so far; once it is finished.
   double spent() const;
-  // Chunks that were published.
-  size_t spoken_chunks() const;
+
+  // One thread at a time, chunk after chunk: second stage and decoder. -> frames that it spoke
+  int64_t say(const DueChunk& due);
+  // After say(), or instead of it where it was cancelled.
+  void said();
 
   // Pages of the pool that it needs for its next step, that it will hardly exceed, and that it can come to need.
   int64_t needed_pages() const;
@@ -106,11 +124,11 @@ class Utterance {
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
  private:
-  struct Work;  // what only the engine thread touches
+  struct Work;  // what only the engine's threads touch
 
   Work& work();
   int64_t pages_for(int64_t frames) const;
-  void publish(std::optional<Chunk> chunk, bool done, std::exception_ptr failure);
+  size_t allowed_chunks() const { return static_cast<size_t>(std::max<int64_t>(1, request_.waiting_chunks)); }
 
   std::shared_ptr<const SpeechModel> model_;
   UtteranceRequest request_;
@@ -121,8 +139,9 @@ class Utterance {
 
   mutable std::mutex mutex_;
   std::deque<Chunk> chunks_;
-  size_t spoken_ = 0;
-  bool done_ = false;
+  size_t unsaid_ = 0;  // chunks that were claimed and not said
+  bool ending_ = false;  // no more is claimed: the last chunk was, or there is a failure to tell after the unsaid ones
+  bool done_ = false;    // nothing comes behind `chunks_` but the end, or the failure
   std::exception_ptr failure_;
 };
 

@@ -70,6 +70,12 @@ void settle(Scheduler& scheduler) {
   signal.wait_for(1);
 }
 
+// Waits until so many have ended: a reader hears the end a moment before the engine has let go of the utterance.
+void settle_ended(Scheduler& scheduler, int64_t ended) {
+  while (scheduler.statistics().ended < ended) std::this_thread::yield();
+  settle(scheduler);
+}
+
 // Holds the engine thread until released.
 struct Gate {
   std::promise<void> open;
@@ -242,7 +248,7 @@ TEST_SUITE("engine/scheduler") {
     scheduler.add(second.utterance);
     check_refused([&] { scheduler.add(third.utterance); }, "ERR_QUEUE_FULL", "at most 1 requests to wait for their turn, but 2 are there already (none has ended yet");
     first.rest(scheduler);
-    settle(scheduler);
+    settle_ended(scheduler, 1);
     {
       // The second one has its place and more to say, and nobody is made way for meanwhile.
       Gate gate(scheduler);
@@ -330,7 +336,7 @@ TEST_SUITE("engine/scheduler") {
       CAPTURE(i);
       CHECK(same_bytes(readers[static_cast<size_t>(i)]->rest(scheduler), alone(model, requests[static_cast<size_t>(i)])));
     }
-    settle(scheduler);
+    settle_ended(scheduler, 64);
     const engine::Snapshot now = scheduler.statistics();
     CHECK(now.ended == 64);
     CHECK(now.cancelled == 0);
@@ -376,7 +382,7 @@ TEST_SUITE("engine/scheduler") {
         CAPTURE(i);
         CHECK(same_bytes(readers[i]->rest(scheduler), alone(model, small_request(i, 60))));
       }
-      settle(scheduler);
+      settle_ended(scheduler, 12);
       CHECK(scheduler.statistics().used_pages == 0);
     }
   }
