@@ -93,10 +93,12 @@ const voice = tts.speakers.length > 0 ? undefined : await tts.voice(recording);
 await call(tts, voice, 1000); // everything is warm, and the row counts are tried, before the clock runs
 const together = [];
 for (const count of counts) {
+  process.stderr.write(`${count} at once\n`);
   const began = performance.now();
   const calls = await Promise.all(Array.from({ length: count }, (_, caller) => call(tts, voice, caller)));
   together.push(summary(calls, (performance.now() - began) / 1000));
 }
+process.stderr.write(`${serial} one after another\n`);
 const began = performance.now();
 const alone = [];
 for (let caller = 0; caller < serial; caller++) alone.push(await call(tts, voice, caller));

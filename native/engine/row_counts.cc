@@ -10,8 +10,9 @@ namespace metavoice::engine {
 
 namespace {
 
-// 4, 8, 12, 16, 24, 32, 48, 64, 96, …: at most a third is padding, and few sizes are to be tried.
+// 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, …: at most a third is padding, and few sizes are to be tried.
 int64_t next_size(int64_t rows) {
+  if (rows <= 2) return 2;
   if (rows <= 16) return (rows + kFewestRows - 1) / kFewestRows * kFewestRows;
   int64_t power = 16;
   while (2 * power < rows) power *= 2;
@@ -46,7 +47,7 @@ bool RowCounts::safe(int64_t rows) {
 }
 
 bool same_bits(const models::FirstStage& model, int64_t rows) {
-  const at::Tensor residual = at::randn({rows, model.width()}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{7}), at::kFloat);
+  const at::Tensor residual = at::randn({std::max(rows, kFewestRows), model.width()}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{7}), at::kFloat);
   const auto sums = [&](const at::Tensor& part) {
     layers::KvPool pool = model.make_probe_pool(part.size(0));
     std::vector<ops::PagedRow> empty(static_cast<size_t>(part.size(0)));
@@ -57,6 +58,10 @@ bool same_bits(const models::FirstStage& model, int64_t rows) {
     }
     return model.probe(part, pool.memory(), all);
   };
+  if (rows < kFewestRows) {
+    const at::Tensor part = residual.narrow(0, 0, rows), wanted = sums(residual).narrow(0, 0, rows);
+    return at::equal(sums(part), wanted) && at::equal(sums(part.flip(0)).flip(0), wanted);
+  }
   const at::Tensor together = sums(residual);
   for (int64_t first = 0; first < rows; first += kFewestRows) {
     // Turned round, too: the place within the four must not matter either.

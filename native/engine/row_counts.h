@@ -10,7 +10,7 @@
 
 namespace metavoice::engine {
 
-// Every batch is padded to a multiple of this; it is also the batch that others are compared with.
+// Every batch but that of one or two is padded to a multiple of this; it is also the batch that others are compared with.
 constexpr int64_t kFewestRows = 4;
 
 class RowCounts {

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "core/weights.h"
+#include "ops/linear.h"
 
 namespace metavoice::layers {
 
@@ -21,7 +22,7 @@ struct Linear {
   // Computes in the dtype of x: where that is wider, this one matrix is upcast for the moment.
   at::Tensor forward(const at::Tensor& x) const {
     const at::ScalarType dtype = x.scalar_type();
-    return at::linear(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
+    return ops::linear(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
   }
 };
 

@@ -1,6 +1,7 @@
 #include "models/first_stage.h"
 
 #include "core/error.h"
+#include "ops/linear.h"
 
 namespace metavoice::models {
 
@@ -67,19 +68,19 @@ at::Tensor FirstStage::step(const at::Tensor& ids, const at::Tensor& positions, 
   at::Tensor residual = at::embedding(network_.tokens[0], ids).to(at::kFloat);
   residual = residual + at::embedding(network_.positions, positions).to(at::kFloat) + conditioning;
   network_.each_block(Precision::own, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, memory, index, rows); });
-  return at::linear(network_.norm.forward(residual), network_.heads[0]);
+  return ops::linear(network_.norm.forward(residual), network_.heads[0]);
 }
 
 at::Tensor FirstStage::probe(const at::Tensor& residual, const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const {
   at::Tensor changed = residual.clone();
   network_.blocks[0].forward(changed, memory, 0, rows);
-  return at::linear(network_.norm.forward(changed), network_.heads[0]);
+  return ops::linear(network_.norm.forward(changed), network_.heads[0]);
 }
 
 at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
                                Precision precision) const {
   const at::Tensor last = hidden(ids, conditioning, cache, precision).select(1, ids.size(1) - 1);
-  return at::linear(network_.norm.forward(last), network_.heads[0]);
+  return ops::linear(network_.norm.forward(last), network_.heads[0]);
 }
 
 at::Tensor FirstStage::forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
