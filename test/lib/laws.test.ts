@@ -127,7 +127,7 @@ describe('two thousand words', () => {
     // English is read at two to four words a second.
     expect(audio).toBeGreaterThan(500);
     expect(audio).toBeLessThan(1200);
-    // The heap of JavaScript and the allocator's arenas grow to their size in the first half.
+    // It grows by some 6 % after the first quarter, garbage or not; why is not known. The run of a book must tell.
     const settled = Math.max(...held.slice(0, Math.ceil(held.length / 2)));
     expect(Math.max(...held)).toBeLessThan(1.05 * settled);
     await expect.poll(() => tts.stats().keyValueCache.usedPages).toBe(0);
