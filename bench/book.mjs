@@ -3,9 +3,9 @@
  *
  *   node --expose-gc bench/book.mjs [--words 20000] [--model FOLDER] [--batch 4] [--out FILE]
  *
- * Says, as JSON on stdout, how much of the text the spans of the segments cover and whether exactly once, how much memory the
- * process holds from the second minute on against what it held then, and how fast it went. Exit code 1 where a span is out
- * of place or the memory grew by more than a twentieth.
+ * Says every ten seconds on stderr how far it is, and at the end, as JSON on stdout, how much of the text the spans of the
+ * segments cover and whether exactly once, how much memory the process holds from the second minute on against what it held
+ * then, and how fast it went. Exit code 1 where a span is out of place or the memory grew by more than a twentieth.
  */
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -71,8 +71,11 @@ for await (const chunk of stream) {
     segment = chunk.segment;
   }
   if (secondsSince() < (memory.length + 1) * everySeconds) continue;
-  memory.push({ seconds: secondsSince(), bytes: held(), covered: covered / text.length });
-  if (process.stderr.isTTY) process.stderr.write(`\r${((100 * covered) / text.length).toFixed(1)} %  `);
+  const sample = { seconds: secondsSince(), bytes: held(), covered: covered / text.length };
+  memory.push(sample);
+  process.stderr.write(
+    `${sample.seconds.toFixed(0)} s  ${(100 * sample.covered).toFixed(1)} %  ${(sample.bytes / 1e6).toFixed(0)} MB\n`,
+  );
 }
 const seconds = secondsSince();
 if (covered !== text.length) misplaced.push(`${covered} of ${text.length} letters are covered`);

@@ -150,14 +150,10 @@ void Scheduler::run() {
   jobs_.clear();
   const std::function<void()> when_stopped = std::move(when_stopped_);
   lock.unlock();
-  release_pool();
-  if (when_stopped) when_stopped();
-}
-
-void Scheduler::release_pool() {
   batch_step_.reset();
   pool_.reset();
   model_.reset();
+  if (when_stopped) when_stopped();
 }
 
 void Scheduler::retire_finished() {

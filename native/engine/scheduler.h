@@ -74,7 +74,6 @@ class Scheduler {
   void say_chunks();
   void step_together();
   void take_step(const std::vector<Handle>& all);
-  void release_pool();
   void report_load();
   int64_t pool_pages() const { return pool_ ? pool_->pages() : 0; }
 

@@ -169,13 +169,19 @@ Utterance::Work& Utterance::work() {
   return *work_;
 }
 
-void Utterance::prompt(layers::KvPool* pool) {
+void Utterance::attempt(const std::function<void()>& work) {
   try {
-    const Stopwatch watch(work().timings.prefill);
-    work_->coarse.prefill(pool);
+    work();
   } catch (...) {
     fail(std::current_exception());
   }
+}
+
+void Utterance::prompt(layers::KvPool* pool) {
+  attempt([&] {
+    const Stopwatch watch(work().timings.prefill);
+    work_->coarse.prefill(pool);
+  });
 }
 
 CoarseDecoder& Utterance::coarse() { return work_->coarse; }
@@ -204,10 +210,12 @@ DueChunk Utterance::claim_chunk() {
 
 int64_t Utterance::say(const DueChunk& due) {
   if (leaving()) return 0;
+  int64_t frames = 0;
   try {
     Chunk chunk = work_->say(due);
     const std::lock_guard lock(mutex_);
     if (cancelled()) return 0;
+    frames = chunk.frames;
     chunks_.push_back(std::move(chunk));
     done_ = ending_ && unsaid_ == 1;
   } catch (...) {
@@ -216,7 +224,7 @@ int64_t Utterance::say(const DueChunk& due) {
     ending_ = done_ = true;
   }
   if (notify_) notify_();
-  return failed() ? 0 : due.last - due.first;
+  return frames;
 }
 
 void Utterance::said() {
@@ -230,29 +238,15 @@ void Utterance::said() {
   if (notify_) notify_();
 }
 
-void Utterance::park() {
-  if (!work_) return;
-  try {
-    work_->coarse.run().park();
-  } catch (...) {
-    fail(std::current_exception());
-  }
-}
+void Utterance::park() { if (work_) attempt([this] { work_->coarse.run().park(); }); }
 
-void Utterance::unpark() {
-  if (!work_) return;
-  try {
-    work_->coarse.run().unpark();
-  } catch (...) {
-    fail(std::current_exception());
-  }
-}
+void Utterance::unpark() { if (work_) attempt([this] { work_->coarse.run().unpark(); }); }
 
 void Utterance::advance() {
   const Need next = need();
   if (next == Need::prompt) prompt(nullptr);
   if (next != Need::step && next != Need::chunk) return;
-  try {
+  attempt([&] {
     if (next == Need::chunk) {
       say(claim_chunk());
       said();
@@ -260,9 +254,7 @@ void Utterance::advance() {
     }
     const Stopwatch watch(work_->timings.first_stage);
     for (int i = 0; i < kStepsPerLaunch && !work_->chunk_ready() && !cancelled(); ++i) work_->coarse.step();
-  } catch (...) {
-    fail(std::current_exception());
-  }
+  });
 }
 
 int64_t Utterance::needed_pages() const { return work_ ? work_->coarse.run().needed_pages() : 0; }

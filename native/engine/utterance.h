@@ -1,6 +1,6 @@
 // One segment being spoken. The engine thread advances it launch by launch, its decode steps together with those of
-// others; its chunks may be said on another thread meanwhile; any thread may take finished ones or cancel it. Bytes depend on the request alone: every stage advances in
-// quanta counted from the utterance's start.
+// others; its chunks may be said on another thread meanwhile; any thread may take finished ones or cancel it. Bytes depend
+// on the request alone: every stage advances in quanta counted from the utterance's start.
 #pragma once
 
 #include <algorithm>
@@ -127,6 +127,8 @@ class Utterance {
   struct Work;  // what only the engine's threads touch
 
   Work& work();
+  // What it throws becomes the failure.
+  void attempt(const std::function<void()>& work);
   int64_t pages_for(int64_t frames) const;
   size_t allowed_chunks() const { return static_cast<size_t>(std::max<int64_t>(1, request_.waiting_chunks)); }
 

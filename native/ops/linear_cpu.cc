@@ -8,29 +8,14 @@
 
 #include "core/error.h"
 #include "ops/linear.h"
-
-#if defined(__GNUC__) && !defined(__clang__)
-// The vectors below never cross a call that is not inlined.
-#pragma GCC diagnostic ignored "-Wpsabi"
-#endif
+#include "ops/vectors.h"
 
 namespace metavoice::ops {
 
 namespace {
 
-constexpr int64_t kLanes = 16;
 constexpr int kColumns = 4;
 constexpr int64_t kAhead = 256;  // numbers; measured, with 4 and 8 columns at a time
-
-using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
-
-#define METAVOICE_INLINE inline __attribute__((always_inline))
-
-METAVOICE_INLINE Floats floats(const float* from) {
-  Floats result;
-  std::memcpy(&result, from, sizeof(result));
-  return result;
-}
 
 // The sums of the lanes of four vectors.
 METAVOICE_INLINE void sum_lanes(const Floats& a, const Floats& b, const Floats& c, const Floats& d, float* sums) {

@@ -1,5 +1,3 @@
-// Written in vectors of 16 numbers, which a compiler maps to what the processor has: the order of every sum is fixed, and
-// with it the bits.
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -9,47 +7,11 @@
 
 #include "core/error.h"
 #include "ops/paged_attention.h"
-
-#if defined(__GNUC__) && !defined(__clang__)
-// The vectors below never cross a call that is not inlined.
-#pragma GCC diagnostic ignored "-Wpsabi"
-#endif
+#include "ops/vectors.h"
 
 namespace metavoice::ops {
 
 namespace {
-
-constexpr int64_t kLanes = 16;
-
-using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
-using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
-using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-using Halves = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-
-#define METAVOICE_INLINE inline __attribute__((always_inline))
-
-template <class Vector, class Pointer>
-METAVOICE_INLINE Vector load(const Pointer* from) {
-  Vector result;
-  std::memcpy(&result, from, sizeof(result));
-  return result;
-}
-
-METAVOICE_INLINE Floats floats(const float* from) { return load<Floats>(from); }
-
-METAVOICE_INLINE Floats floats(const at::BFloat16* from) {
-  return (Floats)(__builtin_convertvector(load<Halves>(from), Words) << 16);
-}
-
-METAVOICE_INLINE Floats floats(const at::Half* from) {
-  // Shifted into place, the exponent of a normal number is off by a factor, that of a subnormal by a sum.
-  const Words wide = __builtin_convertvector(load<Halves>(from), Words) << 16;
-  const Words twice = wide + wide;
-  const Floats normal = (Floats)((twice >> 4) + (0xE0U << 23)) * 0x1.0p-112F;
-  const Floats subnormal = (Floats)((twice >> 17) | (126U << 23)) - 0.5F;
-  const Words small = (Words)(twice < (1U << 27));
-  return (Floats)((wide & 0x80000000U) | (small & (Words)subnormal) | (~small & (Words)normal));
-}
 
 METAVOICE_INLINE Floats larger(const Floats& a, const Floats& b) {
   const Ints first = a > b;

@@ -280,6 +280,60 @@ TEST_SUITE("engine/utterance") {
     CHECK_FALSE(utterance.take()->chunk.has_value());
   }
 
+  TEST_CASE("a step that fails while a chunk is being said is told of behind that chunk") {
+    const core::Error lost("ERR_OUT_OF_MEMORY", "a step found no memory");
+    int told = 0;
+    UtteranceRequest request = small_request();
+    request.waiting_chunks = 4;
+    Utterance utterance(endless(), request, [&] { ++told; });
+    while (utterance.need() != Utterance::Need::chunk) utterance.advance();
+    const engine::DueChunk due = utterance.claim_chunk();
+    utterance.fail(std::make_exception_ptr(lost));
+    // Nothing to tell yet, but nothing more to begin, either.
+    CHECK_FALSE(utterance.take().has_value());
+    CHECK_FALSE(utterance.done());
+    CHECK_FALSE(utterance.finished());
+    CHECK(utterance.need() == Utterance::Need::nothing);
+    CHECK(told == 0);
+    CHECK(utterance.say(due) == due.last);
+    CHECK_FALSE(utterance.finished());
+    utterance.said();
+    CHECK(told == 1);
+    CHECK(utterance.finished());
+    const auto chunk = utterance.take();
+    REQUIRE(chunk.has_value());
+    REQUIRE(chunk->chunk);
+    CHECK(chunk->chunk->frames == due.last);
+    CHECK(chunk->chunk->end_reason == EndReason::none);
+    const auto end = utterance.take();
+    REQUIRE(end.has_value());
+    CHECK_FALSE(end->chunk);
+    check_refused([&] { throw core::translate(end->failure); }, "ERR_OUT_OF_MEMORY", "a step found no memory");
+  }
+
+  TEST_CASE("of several chunks that are unsaid the last one brings the failure, and one dropped by it says nothing") {
+    UtteranceRequest request = small_request();
+    request.waiting_chunks = 4;
+    Utterance utterance(endless(), request, nullptr);
+    std::vector<engine::DueChunk> due;
+    while (due.size() < 2)
+      if (utterance.need() == Utterance::Need::chunk)
+        due.push_back(utterance.claim_chunk());
+      else
+        utterance.advance();
+    utterance.fail(std::make_exception_ptr(core::Error("ERR_INTERNAL", "lost")));
+    utterance.say(due[0]);
+    utterance.said();
+    CHECK(utterance.take()->chunk);
+    CHECK_FALSE(utterance.take().has_value());
+    utterance.cancel();
+    CHECK(utterance.say(due[1]) == 0);
+    utterance.said();
+    CHECK(utterance.finished());
+    // Who has left is not told of failures.
+    CHECK_FALSE(utterance.take()->failure);
+  }
+
   TEST_CASE("an utterance that overflows float16 speaks, says what was done again, and does not trouble its neighbours") {
     for (const at::Device& device : devices()) {
       const auto healthy = endless(96, device, at::kHalf);
