@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import corpus, encode, export, golden, synthesise
+from . import corpus, draw, encode, export, golden, synthesise
 from . import train_codec, train_decoder, train_first_stage, train_second_stage, train_speaker_encoder
 from .codec import SpectralCodec
 from .language_models import FirstStage, SecondStage
@@ -39,6 +39,9 @@ class Place:
     def codec(self):
         return self.saved("codec", "net", SpectralCodec(HOP))
 
+    def second_stage(self):
+        return train_second_stage.sharpened(self.saved("second-stage", "net", SecondStage(train_second_stage.SIZES)))
+
     def decoder(self):
         refined = (self.state / "decoder-refined.pt").exists()
         return self.saved("decoder-refined" if refined else "decoder", "codec", train_decoder.Codec())
@@ -63,6 +66,8 @@ def decoder(place):
 
 
 def refine(place):
+    if not (place.data / "train.drawn.npy").exists():
+        draw.write(place.data, place.state, HOP, place.second_stage(), place.seed, progress("drawing codes"))
     trained = place.saved("decoder", "codec", train_decoder.Codec())
     train_decoder.refine(place.data, place.state, trained, HOP, place.steps("decoder-refined"), place.seed)
 
@@ -88,7 +93,7 @@ def write(place):
         folder,
         place.data,
         place.saved("first-stage", "net", FirstStage(train_first_stage.SIZES)),
-        place.saved("second-stage", "net", SecondStage(train_second_stage.SIZES)),
+        place.second_stage(),
         place.saved("speaker-encoder", "net", SpeakerEncoder()),
         place.decoder(),
         Sentences(place.data, place.state, "held-out", HOP).means,
@@ -107,9 +112,9 @@ COMMANDS = {
     "codec": (codec, "the codes, and all speech as codes"),
     "speaker-encoder": (speaker_encoder, "the speaker encoder"),
     "decoder": (decoder, "EnCodec's decoder, on codes"),
-    "refine": (refine, "the decoder once more, against a judge (optional)"),
     "first-stage": (first_stage, "text to two codebooks"),
     "second-stage": (second_stage, "two codebooks to eight"),
+    "refine": (refine, "the decoder once more, on what the second stage draws and against a judge"),
     "export": (write, "voices/bundled, and the curves for docs/voice"),
 }
 
@@ -138,8 +143,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     place = Place(arguments)
-    ordinary = [name for name in COMMANDS if name != "refine"]
-    for name in ordinary if arguments.command == "all" else [arguments.command]:
+    for name in COMMANDS if arguments.command == "all" else [arguments.command]:
         COMMANDS[name][0](place)
 
 
