@@ -1,7 +1,8 @@
 /**
- * The native tests under the sanitizers of the compiler, each built in a folder of its own.
+ * The native tests under the sanitizers of the compiler, each kind built in a folder of its own: `memory` finds bad
+ * addresses and undefined behaviour, `thread` races.
  *
- *   node scripts/sanitize.mjs [address] [undefined] [thread] [-- --ts=engine/scheduler …]
+ *   node scripts/sanitize.mjs [memory] [thread] [-- --ts=engine/scheduler …]
  *
  * libtorch itself is not instrumented: what happens within it is not judged, and `thread` runs one thread per operation, as
  * the barriers of its OpenMP are invisible.
@@ -13,7 +14,8 @@ import { findLibtorch } from './libtorch.mjs';
 import { Complaint, program, root, run, say } from './log.mjs';
 import { nativeModel } from './native-model.mjs';
 
-const kinds = ['address', 'undefined', 'thread'];
+/** @type {Record<string, string>} */
+const kinds = { memory: 'address,undefined', thread: 'thread' };
 
 /** What the uninstrumented libraries do among themselves. */
 const suppressions = [
@@ -30,7 +32,7 @@ async function sanitize(kind, rest) {
   say(`${kind}: building`);
   const settings = [
     `-DMETAVOICE_LIBTORCH=${directory}`,
-    `-DMETAVOICE_SANITIZE=${kind}`,
+    `-DMETAVOICE_SANITIZE=${kinds[kind]}`,
     '-DMETAVOICE_ADDON=OFF',
     '-DMETAVOICE_TESTS=ON',
   ];
@@ -65,6 +67,8 @@ program(async () => {
   const end = words.includes('--') ? words.indexOf('--') : words.length;
   const asked = words.slice(0, end);
   for (const kind of asked)
-    if (!kinds.includes(kind)) throw new Complaint(`expected ${kinds.join(', ')} but received ${kind}`);
-  for (const kind of asked.length > 0 ? asked : kinds) await sanitize(kind, words.slice(end + 1));
+    if (!Object.hasOwn(kinds, kind))
+      throw new Complaint(`expected ${Object.keys(kinds).join(' or ')} but received ${kind}`);
+  for (const kind of asked.length > 0 ? asked : Object.keys(kinds))
+    await sanitize(kind, words.slice(end + 1));
 });

@@ -100,7 +100,9 @@ function loudest(samples: Float32Array, sampleRate: number): number {
   return at / sampleRate;
 }
 
-it('holds and speaks again with the same bytes, alone or several at a time', async () => {
+it('holds and speaks again with the same bytes, alone or several at a time', {
+  timeout: 300_000,
+}, async () => {
   const long = `${other}\n\n${text}\n\n${other} Nobody had told him that the train was late.`;
   const options = { seed: 3, check: 'respeak' } as const;
   const alone = await tts.synthesize(long, options);
