@@ -2,12 +2,12 @@ import { dirname, join } from 'node:path';
 import { isInteger, isPlainObject } from '../is.js';
 import { readingText } from './byte-reader.js';
 import { compareTensors, refuseUnknown } from './compare.js';
+import { findState } from './find-state.js';
 import type { CodecManifest } from './manifest.js';
 import { codecName, codecTensors, firstUpsampling, isCodecTraining } from './names.js';
 import { countOf, type PlannedPart, requireFloats, shapesOf } from './part.js';
-import { PickleTensor } from './pickle-values.js';
 import type { Reading } from './reading.js';
-import { nameOfKey, refuseCheckpoint, shown } from './refuse.js';
+import { refuseCheckpoint, shown } from './refuse.js';
 import type { SafetensorsHeader } from './safetensors.js';
 import type { SourceTensor, TorchFile } from './torch-file.js';
 
@@ -22,7 +22,7 @@ export const isCodecHeader = ({ tensors }: SafetensorsHeader): boolean =>
 
 /** EnCodec from a file of `torch.save`: a state dict, or anything that has one inside. Throws ERR_CHECKPOINT. */
 export function planCodecFromTorch(file: TorchFile): PlannedPart<CodecManifest> {
-  const state = findState(file.value);
+  const state = findState(file.value, /^decoder\.(model|layers)\.0\./);
   if (!state)
     throw refuseCheckpoint(
       file.path,
@@ -53,23 +53,6 @@ export function* planningCodecFromSafetensors(
       { expected: config.ratios, found: ratios },
     );
   return part;
-}
-
-/** The first dictionary that has the decoder, at most three levels down. */
-function findState(value: unknown): Map<unknown, unknown> | null {
-  let level = new Set([value]);
-  for (let depth = 0; depth < 4; depth++) {
-    const maps = [...level].filter((item) => item instanceof Map);
-    const found = maps.find((map) =>
-      [...map].some(
-        ([key, item]) => /^decoder\.(model|layers)\.0\./.test(nameOfKey(key)) && item instanceof PickleTensor,
-      ),
-    );
-    if (found) return found;
-    // Each only once: a dictionary may hold another a million times.
-    level = new Set(maps.flatMap((map) => [...map.values()].filter((item) => item instanceof Map)));
-  }
-  return null;
 }
 
 /** The kind of EnCodec that is computed, in the words of `config.json`. */

@@ -29,8 +29,9 @@ export interface ConvertOptions extends WriteOptions {
 }
 
 /**
- * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, and EnCodec's
- * `encodec_24khz*.th` or a safetensors file of it; absent ones become null parts), or the files at given places, into a
+ * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, EnCodec's
+ * `encodec_24khz*.th` or a safetensors file of it, DeepFilterNet3's folder, zip or safetensors file; absent ones become null
+ * parts), or the files at given places, into a
  * model folder that is mapped, not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
  * at all.
  *
@@ -91,7 +92,7 @@ function* planningFolder(folder: string, dtype: Dtype, keepLayers?: string): Rea
   if (!facts) throw modelNotFound(folder, places, 'there is no such folder');
   if (!facts.isDirectory()) throw modelNotFound(folder, places, 'it is a file, not a folder');
   const files = yield* findingPublished(folder);
-  if (!files.firstStage && !files.secondStage && !files.speakerEncoder && !files.codec) {
+  if (Object.values(files).every((file) => file === null)) {
     const entries = yield* ask(namesIn(folder));
     if (entries.includes(manifestFile))
       throw new MetaVoiceError(

@@ -1,5 +1,6 @@
 import { inRange, isBoolean, isFiniteNumber, isInteger, isPlainObject, isString, received } from '../is.js';
 import { samplingLimits } from '../options.js';
+import { unsound } from './enhancer.js';
 import { mostParts } from './limits.js';
 import type { Manifest } from './manifest.js';
 import { refuseCheckpoint } from './refuse.js';
@@ -146,6 +147,21 @@ const manifest = object({
       encoder: flag,
     }),
   ),
+  enhancer: optional(
+    object({
+      ...part,
+      sampleRate: size,
+      window: size,
+      bands: size,
+      deepBins: size,
+      order: count,
+      lookAhead: size,
+      leastBandBins: size,
+      meanSeconds: positive,
+      channels: size,
+      hidden: size,
+    }),
+  ),
   speakers: list(object({ name: spokenName, embedding: base64 })),
   sampling: optional(sampling),
   provenance: object({
@@ -188,8 +204,11 @@ function checkSense(checked: Manifest, refuse: Refuse): void {
   const hop = codec?.ratios.reduce((product, ratio) => product * ratio, 1) ?? 0;
   if (codec && codec.sampleRate < Math.max(1000, hop))
     throw refuse('codec.sampleRate', 'a rate of sound, with frames of less than a second', codec.sampleRate);
+  const { firstStage, secondStage, speakerEncoder, enhancer } = checked;
+  const wrong = enhancer && unsound(enhancer);
+  if (wrong) throw refuse(`enhancer.${wrong.field}`, wrong.expected, enhancer[wrong.field]);
   checkSpeakers(checked, refuse);
-  if (!checked.firstStage && !checked.secondStage && !checked.speakerEncoder && !checked.codec)
+  if (!firstStage && !secondStage && !speakerEncoder && !codec && !enhancer)
     throw refuse('firstStage', 'at least one part', null);
 }
 

@@ -77,6 +77,27 @@ export interface CodecManifest extends PartManifest {
   encoder: boolean;
 }
 
+/** DeepFilterNet3 and the features that it reads. */
+export interface EnhancerManifest extends PartManifest {
+  sampleRate: number;
+  /** Samples of a frame, two hops. */
+  window: number;
+  /** Bands on the ERB scale. */
+  bands: number;
+  /** Lower bins, which are filtered. */
+  deepBins: number;
+  /** Taps of a filter, and how many of them lie behind the frame. */
+  order: number;
+  lookAhead: number;
+  /** Bins that a band has at least. */
+  leastBandBins: number;
+  /** Time constant of the features' running means, in seconds. */
+  meanSeconds: number;
+  /** Channels of the convolutions, and width of the recurrent layers. */
+  channels: number;
+  hidden: number;
+}
+
 export interface SpeakerManifest {
   /** Not empty, and no other speaker's. */
   name: string;
@@ -91,6 +112,8 @@ export interface Manifest {
   secondStage: TransformerManifest | null;
   speakerEncoder: SpeakerEncoderManifest | null;
   codec: CodecManifest | null;
+  /** Absent where there is none. */
+  enhancer?: EnhancerManifest;
   speakers: SpeakerManifest[];
   /** How its makers advise to draw; what is absent is left to the defaults. `convert` knows no advice. */
   sampling?: AdvisedSampling;

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { readingFile } from './byte-reader.js';
 import { compareTensors } from './compare.js';
+import { enhancerTensors } from './enhancer.js';
 import { statOf } from './file-asks.js';
 import { type Manifest, type PartManifest, readingManifest } from './manifest.js';
 import { codecTensors, type Expected, speakerEncoderTensors, transformerTensors } from './names.js';
@@ -23,7 +24,7 @@ export const checkModelFolderSync = (folder: string): Manifest => readSync(check
 
 function* checkingModelFolder(folder: string): Reading<Manifest> {
   const manifest = yield* readingManifest(folder);
-  const { firstStage, secondStage, speakerEncoder, codec } = manifest;
+  const { firstStage, secondStage, speakerEncoder, codec, enhancer } = manifest;
   const checks: (() => Reading<void>)[] = [];
   for (const stage of [firstStage, secondStage])
     if (stage) checks.push(() => checkPart(folder, stage, stage.dtype, () => transformerTensors(stage)));
@@ -32,6 +33,8 @@ function* checkingModelFolder(folder: string): Reading<Manifest> {
       checkPart(folder, speakerEncoder, 'float32', () => speakerEncoderTensors(speakerEncoder)),
     );
   if (codec) checks.push(() => checkPart(folder, codec, 'float32', (found) => codecTensors(codec, found)));
+  if (enhancer)
+    checks.push(() => checkPart(folder, enhancer, 'float32', (found) => enhancerTensors(enhancer, found)));
   yield* all(checks);
   return manifest;
 }

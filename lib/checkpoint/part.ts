@@ -10,6 +10,8 @@ export interface PlannedPart<M> {
   /** What its numbers are stored as. */
   dtype: Dtype;
   tensors: { name: string; source: SourceTensor }[];
+  /** What the tensors lie in where it is no file of its own: a member of a zip, unpacked. */
+  unpacked?: Buffer;
 }
 
 /** The float types that can be cast; anything else has no place in a network. */

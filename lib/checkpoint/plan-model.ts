@@ -4,8 +4,11 @@ import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
 import { readingFile } from './byte-reader.js';
 import { planCodecFromTorch, planningCodecFromSafetensors } from './codec.js';
+import { planEnhancer } from './enhancer.js';
+import { readingEnhancer } from './enhancer-file.js';
 import type {
   CodecManifest,
+  EnhancerManifest,
   Manifest,
   PartManifest,
   SpeakerEncoderManifest,
@@ -27,10 +30,11 @@ export interface ModelPlan {
   secondStage: PlannedPart<TransformerManifest> | null;
   speakerEncoder: PlannedPart<SpeakerEncoderManifest> | null;
   codec: PlannedPart<CodecManifest> | null;
+  enhancer: PlannedPart<EnhancerManifest> | null;
   provenance: Manifest['provenance'];
 }
 
-export const partNames = ['firstStage', 'secondStage', 'speakerEncoder', 'codec'] as const;
+export const partNames = ['firstStage', 'secondStage', 'speakerEncoder', 'codec', 'enhancer'] as const;
 export type PartName = (typeof partNames)[number];
 
 /** Something read, and what tells it from other content. */
@@ -52,18 +56,20 @@ export const planModel = (files: PublishedFiles, dtype: Dtype, keepLayers?: stri
 export function* planningModel(files: PublishedFiles, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
   if (keepLayers !== undefined && !files.firstStage)
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', '`keepLayers` needs first_stage.pt, which is not there');
-  const [firstStage, secondStage, speakerEncoder, codec] = yield* all([
+  const [firstStage, secondStage, speakerEncoder, codec, enhancer] = yield* all([
     () => fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
     () => fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
     () => fromTorch(files.speakerEncoder, planSpeakerEncoder),
     () => planCodecFile(files.codec),
+    () => planEnhancerFile(files.enhancer),
   ]);
-  const found = [firstStage, secondStage, speakerEncoder, codec];
+  const found = [firstStage, secondStage, speakerEncoder, codec, enhancer];
   const plan: ModelPlan = {
     firstStage: firstStage?.part ?? null,
     secondStage: secondStage?.part ?? null,
     speakerEncoder: speakerEncoder?.part ?? null,
     codec: codec?.part ?? null,
+    enhancer: enhancer?.part ?? null,
     provenance: {
       sources: found.flatMap((item) => (item ? [{ file: basename(item.file), bytes: item.bytes }] : [])),
       digest: digestOf(dtype, keepLayers, found),
@@ -95,6 +101,15 @@ function* planCodecFile(
     bytes: header.size,
     fingerprint: `${header.size}:${header.modified}:${shape}:${part.manifest.sampleRate}`,
   };
+}
+
+function* planEnhancerFile(
+  path: string | null,
+): Reading<Fingerprinted<PlannedPart<EnhancerManifest>> | null> {
+  if (path === null) return null;
+  const found = yield* readingEnhancer(path);
+  const { file, bytes, fingerprint } = found;
+  return { part: planEnhancer(found), file, bytes, fingerprint };
 }
 
 function digestOf(

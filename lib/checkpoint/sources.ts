@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { readingFile } from './byte-reader.js';
 import { isCodecHeader } from './codec.js';
+import { isEnhancerHeader } from './enhancer-file.js';
 import { namesIn, statOf } from './file-asks.js';
 import { ask, type Reading, readAsync } from './reading.js';
 import { readingSafetensors, type SafetensorsHeader } from './safetensors.js';
@@ -12,6 +13,8 @@ export interface PublishedFiles {
   secondStage: string | null;
   speakerEncoder: string | null;
   codec: { file: string; header: SafetensorsHeader | null } | null;
+  /** A folder, its zip, or a safetensors file. */
+  enhancer: string | null;
 }
 
 /** Published files wherever they lie; null where there is none. */
@@ -24,11 +27,13 @@ export const publishedNames = [
   'speaker_encoder.pt',
   'encodec_24khz*.th',
   '*.safetensors with the tensors of EnCodec',
+  'DeepFilterNet3, DeepFilterNet3.zip or a *.safetensors with its tensors',
 ] as const;
 
 /**
- * Finds MetaVoice's three files and EnCodec's in a folder; EnCodec may also lie in a folder in it whose name has
- * `encodec`. The `.th` file wins over a safetensors file, else the first by name.
+ * Finds MetaVoice's three files, EnCodec's and DeepFilterNet's in a folder; EnCodec may also lie in a folder in it whose
+ * name has `encodec`, DeepFilterNet in one that has `deepfilter`. EnCodec's `.th` file wins over a safetensors file,
+ * DeepFilterNet's folder over its zip and that over a safetensors file, else the first by name.
  */
 export const findPublished = (folder: string): Promise<PublishedFiles> => readAsync(findingPublished(folder));
 
@@ -45,7 +50,7 @@ export function* findingPublished(folder: string): Reading<PublishedFiles> {
   const inner = entries.filter((name) => /encodec/i.test(name) && !/\.(th|safetensors|json)$/.test(name));
   let codec = yield* findCodec(folder, entries);
   for (const name of inner) codec ??= yield* findCodec(join(folder, name), yield* list(join(folder, name)));
-  return { firstStage, secondStage, speakerEncoder, codec };
+  return { firstStage, secondStage, speakerEncoder, codec, enhancer: yield* findEnhancer(folder, entries) };
 }
 
 /** The files at given places. EnCodec's is told by its name: safetensors, or else torch's form. */
@@ -75,14 +80,46 @@ function* isFile(path: string): Reading<boolean> {
 function* findCodec(folder: string, entries: string[]): Reading<PublishedFiles['codec']> {
   for (const name of entries.filter((entry) => /^encodec_24khz.*\.th$/.test(entry)))
     if (yield* isFile(join(folder, name))) return { file: join(folder, name), header: null };
+  return yield* findSafetensors(folder, entries, isCodecHeader, /encodec/i);
+}
+
+function* findEnhancer(folder: string, entries: string[]): Reading<string | null> {
+  const inner: { folder: string; entries: string[] }[] = [];
+  for (const name of entries.filter((entry) => /deepfilter/i.test(entry)))
+    inner.push({ folder: join(folder, name), entries: yield* list(join(folder, name)) });
+  const signs = ({ entries: names }: { entries: string[] }) =>
+    ['config.ini', 'checkpoints'].filter((name) => names.includes(name)).length;
+  const own = inner.find((each) => signs(each) > 0);
+  if (own) return own.folder;
+  // The folder itself needs both: a configuration may be anything's.
+  if (signs({ entries }) === 2) return folder;
+  const places = [{ folder, entries }, ...inner];
+  for (const place of places)
+    for (const name of place.entries.filter((entry) => /^deepfilternet3\.zip$/i.test(entry)))
+      if (yield* isFile(join(place.folder, name))) return join(place.folder, name);
+  for (const place of places) {
+    const found = yield* findSafetensors(place.folder, place.entries, isEnhancerHeader, /deepfilter/i);
+    if (found) return found.file;
+  }
+  return null;
+}
+
+/** The first safetensors file that has the tensors. Of those damaged, the one with the network's name is told. */
+function* findSafetensors(
+  folder: string,
+  entries: string[],
+  isIt: (header: SafetensorsHeader) => boolean,
+  itsName: RegExp,
+): Reading<{ file: string; header: SafetensorsHeader } | null> {
   let damaged: unknown;
   for (const name of entries.filter((entry) => entry.endsWith('.safetensors'))) {
+    const file = join(folder, name);
     try {
-      const header = yield* readingFile(join(folder, name), readingSafetensors);
-      if (isCodecHeader(header)) return { file: join(folder, name), header };
+      const header = yield* readingFile(file, readingSafetensors);
+      if (isIt(header)) return { file, header };
     } catch (error) {
-      // Another model's file may be what it likes; one that calls itself EnCodec's may not.
-      if (/encodec/i.test(name) && MetaVoiceError.isInstance(error)) damaged ??= error;
+      // Another model's file may be what it likes; one that calls itself by the name may not.
+      if (itsName.test(name) && MetaVoiceError.isInstance(error)) damaged ??= error;
     }
   }
   if (damaged) throw damaged;

@@ -1,4 +1,4 @@
-import { open, writeFile } from 'node:fs/promises';
+import { open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromNative } from '../errors.js';
 import type { CopyJob, CopyPiece, Dtype } from '../native/contract.js';
@@ -10,7 +10,7 @@ import { entryOf, type ModelPlan, type PartName, partNames } from './plan-model.
 import { planSafetensors } from './safetensors.js';
 
 export interface ConvertProgress {
-  /** The part that is written: `first stage`, `second stage`, `speaker encoder` or `codec`. */
+  /** The part that is written: `first stage`, `second stage`, `speaker encoder`, `codec` or `enhancer`. */
   phase: string;
   bytes: number;
   totalBytes: number;
@@ -26,6 +26,7 @@ const files: Readonly<Record<PartName, { file: string; phase: string }>> = {
   secondStage: { file: 'second_stage.safetensors', phase: 'second stage' },
   speakerEncoder: { file: 'speaker_encoder.safetensors', phase: 'speaker encoder' },
   codec: { file: 'codec.safetensors', phase: 'codec' },
+  enhancer: { file: 'enhancer.safetensors', phase: 'enhancer' },
 };
 
 /** One file to be written: its header, and what is cast into it. */
@@ -36,6 +37,7 @@ interface PartJob {
   path: string;
   header: Buffer;
   pieces: CopyPiece[];
+  unpacked: Buffer | undefined;
 }
 
 /**
@@ -54,14 +56,20 @@ export async function writeModel(
   });
   const totalBytes = jobs.reduce((sum, { entry }) => sum + entry.bytes, 0);
   let before = 0;
-  for (const { phase, entry, path, header, pieces } of jobs) {
+  for (const { phase, entry, path, header, pieces, unpacked } of jobs) {
     signal?.throwIfAborted();
     onProgress?.({ phase, bytes: before, totalBytes });
     await writeFile(path, header, { flag: 'wx' });
     const started = before + header.length;
-    await copy({ destination: path, pieces }, signal, (bytes) => {
-      onProgress?.({ phase, bytes: started + bytes, totalBytes });
-    });
+    const progress = (bytes: number) => onProgress?.({ phase, bytes: started + bytes, totalBytes });
+    const source = unpacked && `${path}.unpacked`;
+    if (source) await writeFile(source, unpacked, { flag: 'wx' });
+    await copy(
+      { destination: path, pieces: source ? pieces.map((piece) => ({ ...piece, source })) : pieces },
+      signal,
+      progress,
+    );
+    if (source) await rm(source);
     before += entry.bytes;
   }
   const manifest: Manifest = {
@@ -84,7 +92,7 @@ export async function writeModel(
 
 function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string): PartJob {
   const { file, phase } = files[name];
-  const { tensors, dtype } = part;
+  const { tensors, dtype, unpacked } = part;
   const planned = tensors.map((tensor) => ({ name: tensor.name, dtype, shape: tensor.source.shape }));
   const { header, offsets, size } = planSafetensors(planned, { format: 'metavoice' });
   const pieces = tensors.map(({ name: tensor, source }): CopyPiece => {
@@ -104,7 +112,7 @@ function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string)
   // In the order of the source a disk reads forward.
   pieces.sort((a, b) => a.sourceOffset - b.sourceOffset);
   const path = join(folder, file);
-  return { name, phase, entry: entryOf(part, { file, bytes: size }), path, header, pieces };
+  return { name, phase, entry: entryOf(part, { file, bytes: size }), path, header, pieces, unpacked };
 }
 
 /** Runs a native copy; an aborted one rejects with the signal's reason. */

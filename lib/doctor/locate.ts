@@ -3,6 +3,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isCodecHeader } from '../checkpoint/codec.js';
+import { isEnhancerHeader } from '../checkpoint/enhancer-file.js';
 import { readSafetensors, type SafetensorsHeader } from '../checkpoint/safetensors.js';
 import { type Outcome, settle } from './check.js';
 
@@ -73,9 +74,6 @@ async function readHeaders(
       read.push({ file, header: await settle(() => readSafetensors(file)) });
   return read;
 }
-
-const isEnhancerHeader = ({ tensors }: SafetensorsHeader): boolean =>
-  tensors.has('enc.erb_conv0.1.weight') && tensors.has('df_dec.df_convp.1.weight');
 
 /** The model folder itself may be the enhancer's, and then has all that it needs. */
 async function enhancerFolder(folder: string, inner: readonly string[]): Promise<string | null> {

@@ -41,21 +41,19 @@ async function checkConverted(folder: string, signal?: AbortSignal): Promise<Che
   } catch (error) {
     return [{ name: 'manifest', status: 'problem', ...inWords(error) }];
   }
-  const { firstStage: first, secondStage: second, speakerEncoder, codec } = manifest;
+  const { firstStage: first, secondStage: second, speakerEncoder, codec, enhancer = null } = manifest;
   const path = (part: { file: string } | null): string | null => part && join(folder, part.file);
   const jobs: Job[] = [
     ['firstStage', path(first), (file) => checkStageManifest('firstStage', firstStage, file, first!)],
     ['secondStage', path(second), (file) => checkStageManifest('secondStage', secondStage, file, second!)],
     ['speakerEncoder', path(speakerEncoder), (file) => checkSpeakerEncoder('speakerEncoder', file)],
     ['codec', path(codec), (file) => checkCodec('codec', file, true)],
+    ['enhancer', path(enhancer), (file) => checkEnhancer('enhancer', file, true)],
   ];
   const entries: Partial<Record<string, unknown>> = { ...manifest };
-  return [
-    ...(await run(jobs, folder, signal)),
-    ...(['diffusion', 'enhancer'] as const).map((part) =>
-      entries[part] ? notCompared(part) : absent(part, folder),
-    ),
-  ];
+  const checks = await run(jobs, folder, signal);
+  const diffusion = entries.diffusion ? notCompared('diffusion') : absent('diffusion', folder);
+  return [...checks.slice(0, 4), diffusion, ...checks.slice(4)];
 }
 
 const notCompared = (name: Part): Check => ({

@@ -1,28 +1,18 @@
 /** The tensors of a part, by their published names, from whatever file they lie in. */
 
-import { PickleTensor } from '../checkpoint/pickle-values.js';
+import { findState } from '../checkpoint/find-state.js';
 import { readSafetensors } from '../checkpoint/safetensors.js';
 import { TorchFile } from '../checkpoint/torch-file.js';
 import { MetaVoiceError } from '../errors.js';
 import type { FoundTensor } from './compare.js';
-
-/** Dictionaries that are looked through for the weights. */
-const mostLooked = 10_000;
 
 /**
  * The weights in a value of a file of `torch.save`: the first dictionary, at most three levels down, that has a tensor
  * of such a name. Throws ERR_CHECKPOINT where there is none, and for numbers that are not in the file.
  */
 export function stateOf(file: TorchFile, value: unknown, name: RegExp): Map<string, FoundTensor> {
-  let level: unknown[] = [value];
-  for (let depth = 0; depth < 4; depth++) {
-    const maps = level.filter((item) => item instanceof Map);
-    const state = maps.find((map) =>
-      [...map].some(([key, item]) => item instanceof PickleTensor && name.test(String(key))),
-    );
-    if (state) return file.locateAll(state, () => {});
-    level = maps.flatMap((map) => [...map.values()]).slice(0, mostLooked);
-  }
+  const state = findState(value, name);
+  if (state) return file.locateAll(state, () => {});
   throw new MetaVoiceError(
     'ERR_CHECKPOINT',
     `expected weights with names like ${name.source} but found none`,

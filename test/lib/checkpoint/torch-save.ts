@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
-import { PickleTensor } from '../../../dist/checkpoint/pickle-values.js';
+import { dtypeBytes, PickleTensor } from '../../../dist/checkpoint/pickle-values.js';
 import { type SourceTensor, TorchFile } from '../../../dist/checkpoint/torch-file.js';
 
 export const fixture = (name: string): string =>
@@ -193,17 +193,32 @@ export async function loadFixture(name: string): Promise<Checkpoint> {
   for (const tensor of tensorsIn(file.value)) {
     const whole = new PickleTensor(tensor.storage, 0, [tensor.storage.elements], [1]);
     const { offset } = file.locate('storage', whole);
-    storages[tensor.storage.key] = bytes.subarray(offset, offset + 4 * tensor.storage.elements);
+    storages[tensor.storage.key] = bytes.subarray(
+      offset,
+      offset + dtypeBytes[tensor.dtype] * tensor.storage.elements,
+    );
   }
   return { value: file.value as State, storages };
 }
 
 export const save = ({ value, storages }: Checkpoint): Buffer => torchZip(pickle(value), storages);
 
-/** The bytes of a contiguous tensor. */
-export function bytesOf({ file, offset, shape }: SourceTensor): Buffer {
+/** The bytes of a float32 tensor, row by row. */
+export function bytesOf({ file, offset, shape, strides }: SourceTensor): Buffer {
   const elements = shape.reduce((product, size) => product * size, 1);
-  return readFileSync(file).subarray(offset, offset + 4 * elements);
+  const bytes = readFileSync(file);
+  if (!strides) return bytes.subarray(offset, offset + 4 * elements);
+  const gathered = Buffer.alloc(4 * elements);
+  for (let element = 0; element < elements; element++) {
+    let rest = element;
+    let place = offset;
+    for (let d = shape.length - 1; d >= 0; d--) {
+      place += 4 * (rest % shape[d]!) * strides[d]!;
+      rest = Math.floor(rest / shape[d]!);
+    }
+    bytes.copy(gathered, 4 * element, place, place + 4);
+  }
+  return gathered;
 }
 
 // ------------------------------------------------------------------------------------------ safetensors

@@ -75,7 +75,7 @@ describe('a model in the cache', () => {
     const { home, pointers } = wholeModel({ links });
     const found = findHubModel(publishedModel, { HF_HOME: home })!;
     expect(found.missing).toEqual([]);
-    expect(Object.values(found.paths)).toEqual(pointers);
+    expect(Object.values(found.paths)).toEqual([...pointers, null]);
     expect(readFileSync(found.paths.codec!, 'utf8')).toBe('model.safetensors');
   });
 
@@ -105,8 +105,17 @@ describe('a model in the cache', () => {
     mkdirSync(pointers[2]!);
     rmSync(join(dirname(pointers[3]!), 'config.json'));
     const { paths, missing } = findHubModel(publishedModel, { HF_HOME: home })!;
-    expect(paths).toEqual({ firstStage: null, secondStage: null, speakerEncoder: null, codec: null });
+    expect(Object.values(paths)).toEqual([null, null, null, null, null]);
     expect(missing.map(({ file }) => file.path)).toEqual([...own, 'config.json']);
+  });
+
+  it('has the enhancer where that was fetched, and does not miss it elsewhere', () => {
+    const { home } = wholeModel();
+    const [file] = filesOf({ repository: publishedModel, revision: 'main' }, ['enhancer']).slice(-1);
+    const pointer = put(home, file!.repository, file!.revision, file!.path);
+    const { paths, missing } = findHubModel(publishedModel, { HF_HOME: home })!;
+    expect(missing).toEqual([]);
+    expect(paths.enhancer).toBe(pointer);
   });
 
   it('is not found by a branch file that holds no commit', () => {
