@@ -37,10 +37,12 @@ export async function nativeModel(folder = join(root, 'build-cmake', 'test-model
 async function fingerprint() {
   const hash = createHash('sha256');
   for (const [folder, pattern] of /** @type {const} */ ([
-    [source, /\.(pt|th)$/],
+    [source, /\.(pt|th|ini|best)$/],
     [converter, /\.js$/],
   ]))
-    for (const name of (await readdir(folder)).filter((entry) => pattern.test(entry)).sort())
+    for (const name of (await readdir(folder, { recursive: true }))
+      .filter((entry) => pattern.test(entry))
+      .sort())
       hash.update(`${name}\n`).update(await readFile(join(folder, name)));
   return hash.digest('hex');
 }
