@@ -1,17 +1,18 @@
 /** From what a model folder says of itself to what the engine is told. */
 
 import { join } from 'node:path';
-import type { Manifest, TransformerManifest } from './checkpoint/manifest.js';
+import type { EnhancerManifest, Manifest, TransformerManifest } from './checkpoint/manifest.js';
 import { MetaVoiceError } from './errors.js';
-import type { ModelDescription, TransformerDescription } from './native/contract.js';
+import type { EnhancerDescription, ModelDescription, TransformerDescription } from './native/contract.js';
 
-export type PartName = 'firstStage' | 'secondStage' | 'speakerEncoder' | 'codec';
+export type PartName = 'firstStage' | 'secondStage' | 'speakerEncoder' | 'codec' | 'enhancer';
 
 const parts: Record<PartName, { words: string; file: string }> = {
   firstStage: { words: 'first stage', file: 'first_stage.pt' },
   secondStage: { words: 'second stage', file: 'second_stage.pt' },
   speakerEncoder: { words: 'speaker encoder', file: 'speaker_encoder.pt' },
   codec: { words: 'EnCodec codec', file: 'encodec_24khz*.th' },
+  enhancer: { words: 'DeepFilterNet3 enhancer', file: 'DeepFilterNet3' },
 };
 
 /** The part, or ERR_MODEL_NOT_FOUND with its name and the published file it comes from. */
@@ -39,7 +40,7 @@ export function describeModel(
     'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cacheRows' | 'cachePositions' | 'deterministic'
   >,
 ): ModelDescription {
-  const { firstStage, secondStage, speakerEncoder, codec } = manifest;
+  const { firstStage, secondStage, speakerEncoder, codec, enhancer } = manifest;
   return {
     ...run,
     firstStage: firstStage && {
@@ -59,7 +60,13 @@ export function describeModel(
       ratios: codec.ratios,
       codebooks: codec.codebooks,
     },
+    enhancer: enhancer ? describeEnhancer(folder, enhancer) : null,
   };
+}
+
+function describeEnhancer(folder: string, enhancer: EnhancerManifest): EnhancerDescription {
+  const { bytes: _, channels: __, hidden: ___, ...sizes } = enhancer;
+  return { ...sizes, file: join(folder, enhancer.file) };
 }
 
 function describeTransformer(folder: string, stage: TransformerManifest): TransformerDescription {

@@ -247,21 +247,47 @@ export class Stages implements AsyncDisposable {
     throw unsupported('diffusion decoder');
   }
 
-  /** The enhancer over a whole signal. Not in this version: ERR_UNSUPPORTED. */
+  /**
+   * DeepFilterNet3 over a whole signal: as long as it was, at the enhancer's rate (48 kHz in the published one). Samples are
+   * held between -1 and 1.
+   *
+   * @param samples Mono, at any rate: other ones are resampled as the reference does it (a sinc under a Hann window).
+   * @param sampleRate Hz
+   */
   async enhance(
-    _samples: Float32Array,
-    _sampleRate: number,
+    samples: Float32Array,
+    sampleRate: number,
   ): Promise<{ samples: Float32Array; sampleRate: number }> {
-    throw unsupported('enhancer');
+    const site = callSite(this.enhance);
+    this.#requireOpen();
+    this.#part('enhancer');
+    requireFloats(samples, 'samples');
+    requireSampleRate(sampleRate, 'sampleRate');
+    const { native } = this.#model;
+    return asking(site, async () => native.enhance(await handOver(native, samples), sampleRate));
   }
 
-  /** The enhancer's network alone. Not in this version: ERR_UNSUPPORTED. */
-  async enhanceSpectrum(_features: {
+  /**
+   * The enhancer's network alone, on what `libdf` computes of a signal: its spectrum [frames, 481, 2] (real, imaginary) and
+   * the features of it, [frames, 32] and [frames, 96, 2].
+   *
+   * @returns The spectrum enhanced [frames, 481, 2], and the gains of the bands [frames, 32].
+   */
+  async enhanceSpectrum(features: {
     spec: Float32Array;
     featErb: Float32Array;
     featSpec: Float32Array;
   }): Promise<{ enhanced: Float32Array; mask: Float32Array }> {
-    throw unsupported('enhancer');
+    const site = callSite(this.enhanceSpectrum);
+    this.#requireOpen();
+    const { window, bands, deepBins } = this.#part('enhancer');
+    const { spec, featErb, featSpec } = copyOptions(features, 'features', ['spec', 'featErb', 'featSpec']);
+    const row = window + 2;
+    const frames = Math.ceil(requireFloats(spec, 'features.spec').length / row);
+    requireFloats(spec, 'features.spec', frames * row);
+    const levels = requireFloats(featErb, 'features.featErb', frames * bands);
+    const bins = requireFloats(featSpec, 'features.featSpec', frames * deepBins * 2);
+    return asking(site, () => this.#model.native.enhanceSpectrum(spec as Float32Array, levels, bins));
   }
 
   /** Frees the memory. Idempotent; later use gets ERR_DISPOSED. */

@@ -36,6 +36,7 @@ export interface RequestLimits {
 type PlanFacts = Pick<
   SpeechPlan,
   | 'seed'
+  | 'spokenRate'
   | 'sampleRate'
   | 'hop'
   | 'text'
@@ -44,6 +45,7 @@ type PlanFacts = Pick<
   | 'concurrent'
   | 'continues'
   | 'start'
+  | 'enhancer'
   | 'check'
   | 'checker'
 >;
@@ -51,7 +53,8 @@ type PlanFacts = Pick<
 /**
  * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
  *
- * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
+ * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG,
+ * ERR_MODEL_NOT_FOUND for an enhancer that the model has not got
  */
 export function planSpeech(
   { manifest, native, source }: LoadedModel,
@@ -61,9 +64,11 @@ export function planSpeech(
 ): PlanFacts {
   const firstStage = requirePart(manifest, 'firstStage', source);
   const secondStage = requirePart(manifest, 'secondStage', source);
-  const { sampleRate, ratios } = requirePart(manifest, 'codec', source);
+  const { sampleRate: spokenRate, ratios } = requirePart(manifest, 'codec', source);
   const hop = ratios.reduce((product, ratio) => product * ratio, 1);
-  const frameRate = sampleRate / hop;
+  const frameRate = spokenRate / hop;
+  const enhances = options.enhance === 'auto' ? manifest.enhancer !== undefined : options.enhance;
+  const sampleRate = enhances ? requirePart(manifest, 'enhancer', source).sampleRate : spokenRate;
 
   // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
   const windowFrames = Math.ceil(firstStage.positions / 2);
@@ -94,13 +99,14 @@ export function planSpeech(
   };
   return {
     seed: options.seed,
+    spokenRate,
     sampleRate,
     hop,
     text:
       typeof text === 'string'
         ? wholeText(planText(text, firstStage, secondStage, limits))
         : streamedText(text, firstStage, secondStage, { ...limits, ...options, site }),
-    pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
+    pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, spokenRate),
     maximumFrames,
     concurrent: continues ? 1 : Math.min(batchSize, mostConcurrent),
     continues,
@@ -117,12 +123,13 @@ export function planSpeech(
         likelyFrames: Math.ceil(likelySeconds(expectedSeconds(segment.text)) * frameRate),
         waitingChunks: ahead ? ends.length : waitingChunks,
       } satisfies UtteranceRequest),
+    enhancer: () => (enhances ? native.enhancer(spokenRate) : null),
     check: options.check,
     checker: ({ text: spoken }, index, speaker, attempt) =>
       new Checker({
         segment: index,
         attempt,
-        sampleRate,
+        sampleRate: spokenRate,
         expected: { seconds: expectedSeconds(spoken), rests: restsOf(spoken, expectedSeconds) },
         voice: manifest.speakerEncoder ? voiceReference(native, speaker) : null,
       }),

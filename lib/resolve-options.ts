@@ -5,7 +5,7 @@
 
 import { randomInt } from 'node:crypto';
 import { MetaVoiceError } from './errors.js';
-import { expectedRange, expectedType, isFunction, isString } from './is.js';
+import { expectedRange, expectedType, isBoolean, isFunction, isString } from './is.js';
 import type { Dtype } from './native/contract.js';
 import {
   type Bag,
@@ -59,7 +59,7 @@ export interface ResolvedSpeakOptions {
   readonly seed: number;
   readonly sampling: AskedSampling;
   readonly decoder: 'encodec';
-  readonly enhance: false;
+  readonly enhance: 'auto' | boolean;
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
@@ -225,13 +225,9 @@ function resolveDecoder(value: unknown): 'encodec' {
   );
 }
 
-function resolveEnhance(value: unknown): false {
-  if (value === 'auto' || value === false) return false;
-  if (value !== true) throw expectedType("'auto', true or false", 'enhance', value);
-  throw new MetaVoiceError(
-    'ERR_UNSUPPORTED',
-    "expected enhance 'auto' or false but true was asked for: the enhancer is not in this version",
-  );
+function resolveEnhance(value: unknown): 'auto' | boolean {
+  if (value === 'auto' || isBoolean(value)) return value;
+  throw expectedType("'auto', true or false", 'enhance', value);
 }
 
 function resolveContinuity(value: unknown): 'independent' | 'continue' {

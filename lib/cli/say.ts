@@ -38,6 +38,7 @@ ${loadHelp}
   --guidance X[,Y]    how strongly to follow the speaker, and the text; default what the model advises, else 3
   --quality Q         stream (default) or whole
   --decoder D         auto or encodec
+  --enhance W         take noise out of the speech: auto (default: where the model can), on or off
   --pause X[,Y[,Z]]   seconds of silence after a sentence, a clause, a paragraph; default 0.3,0.1,0.7
   --flush X           speak what is there when stdin gives nothing for so many seconds; default 0.7
   --check M           report (default), respeak what sounds wrong, or off
@@ -58,6 +59,7 @@ const known = {
   guidance: { type: 'string' },
   quality: { type: 'string' },
   decoder: { type: 'string' },
+  enhance: { type: 'string' },
   pause: { type: 'string' },
   flush: { type: 'string' },
   check: { type: 'string' },
@@ -117,7 +119,7 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
       guidance: guidanceArgument(values.guidance),
     },
     decoder,
-    enhance: undefined,
+    enhance: enhanceArgument(values.enhance),
     quality,
     chunkSeconds: undefined,
     pauseSeconds: pauseArgument(values.pause),
@@ -129,6 +131,16 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     onProgress: showProgress(terminal),
   };
   return given as SpeakOptions;
+}
+
+const switches: Readonly<Record<string, boolean>> = { on: true, off: false };
+
+function enhanceArgument(value: string | undefined): 'auto' | boolean | undefined {
+  if (value === undefined || value === 'auto') return value;
+  const enhance = Object.hasOwn(switches, value) ? switches[value] : undefined;
+  if (enhance === undefined)
+    throw new UsageError(`expected auto, on or off for \`--enhance\` but received "${value}"`);
+  return enhance;
 }
 
 function voiceArgument({ voice, speaker }: Values): VoiceSource | undefined {

@@ -150,15 +150,32 @@ export interface CodecDescription {
   codebooks: number;
 }
 
+export interface EnhancerDescription {
+  file: string;
+  sampleRate: number;
+  /** Samples of a frame, two hops. */
+  window: number;
+  bands: number;
+  /** Lower bins, which are filtered over `order` frames, `lookAhead` of them ahead. */
+  deepBins: number;
+  order: number;
+  lookAhead: number;
+  /** Bins that a band has at least. */
+  leastBandBins: number;
+  /** Time constant of the features' running means, in seconds. */
+  meanSeconds: number;
+}
+
 export interface ModelDescription {
   /** `cpu` or `cuda:N`. */
   device: string;
-  /** Of the two language models; the speaker encoder and the codec are always float32. */
+  /** Of the two language models; speaker encoder, codec and enhancer are always float32. */
   dtype: Dtype;
   firstStage: FirstStageDescription | null;
   secondStage: SecondStageDescription | null;
   speakerEncoder: { file: string } | null;
   codec: CodecDescription | null;
+  enhancer: EnhancerDescription | null;
   /** Utterances of the greatest length that the key-value pool holds; up to four times as many short ones share it. */
   batchSize: number;
   /** Utterances that may wait for a place; start() refuses more with ERR_QUEUE_FULL, but never one of a later segment. */
@@ -267,6 +284,14 @@ export interface NativeStatistics {
   firstAudioP95: number | null;
 }
 
+/** A speech on its way through the enhancer; pieces of any length come to the same bits. One call after another. */
+export interface NativeEnhancer {
+  /** What is known by now, at the enhancer's rate. */
+  push(samples: Float32Array): Promise<Float32Array>;
+  /** The rest; nothing may follow. */
+  finish(): Promise<Float32Array>;
+}
+
 /** A long recording, copied to native memory piece by piece; missing pieces are 0. */
 export interface NativeSamples {
   write(offset: number, piece: Float32Array): void;
@@ -314,6 +339,22 @@ export interface NativeModel {
   ): Promise<{ codes: Uint16Array; frames: number }>;
   /** Whole when `pieces` is null, else in pieces of so many frames with carried state. */
   decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
+  /** For a speech at a rate. ERR_MODEL_NOT_FOUND at the first push where the model has none. */
+  enhancer(sampleRate: number): NativeEnhancer;
+  /** Any rate to the enhancer's own, and the same seconds at that rate. */
+  enhance(
+    samples: Float32Array | NativeSamples,
+    sampleRate: number,
+  ): Promise<{ samples: Float32Array; sampleRate: number }>;
+  /**
+   * The enhancer's network: a spectrum [frames, bins, 2] and its features [frames, bands], [frames, deep bins, 2] to a
+   * spectrum and the gains of the bands [frames, bands].
+   */
+  enhanceSpectrum(
+    spec: Float32Array,
+    featErb: Float32Array,
+    featSpec: Float32Array,
+  ): Promise<{ enhanced: Float32Array; mask: Float32Array }>;
   /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */
   readBandwidth(): Promise<number>;
   /** The most bytes that libtorch held of the GPU at a time in this process; null on the CPU. */

@@ -9,6 +9,7 @@ import type { CheckMode } from '../options.js';
 import type { CheckReport } from './check-report.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, joinCodes } from './codes.js';
+import { joinSamples } from './joins.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -145,14 +146,4 @@ export async function collect(
       realTimeFactor: total / 1000 / (samples.length / sampleRate),
     },
   });
-}
-
-function joinSamples(pieces: Float32Array[]): Float32Array {
-  const joined = new Float32Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    joined.set(piece, at);
-    at += piece.length;
-  }
-  return joined;
 }

@@ -2,7 +2,7 @@
 
 import type { CallSite } from '../call-site.js';
 import type { Checker } from '../check/checker.js';
-import type { NativeUtterance } from '../native/contract.js';
+import type { NativeEnhancer, NativeUtterance } from '../native/contract.js';
 import type { CheckMode, OnProgress } from '../options.js';
 import type { Pause } from '../text/segment.js';
 import type { SpokenContext } from './context.js';
@@ -38,13 +38,15 @@ export interface PlannedText {
 /** A request that was judged and waits to be pulled. */
 export interface SpeechPlan {
   readonly seed: number;
+  /** Of what the engine gives, and of what is handed out; in Hz. */
+  readonly spokenRate: number;
   readonly sampleRate: number;
-  /** Samples per frame. */
+  /** Spoken samples per frame. */
   readonly hop: number;
   /** Milliseconds that judging the request took. */
   readonly judged: number;
   readonly text: PlannedText;
-  /** Samples of silence. */
+  /** Spoken samples of silence. */
   pauseSamples(kind: Pause): number;
   /** The most frames of the whole request, pauses counted; Infinity where only the windows limit it. */
   readonly maximumFrames: number;
@@ -76,6 +78,8 @@ export interface SpeechPlan {
     attempt: number,
     before: SpokenContext | null,
   ): NativeUtterance;
+  /** For the whole speech; null where it is not enhanced. */
+  enhancer(): NativeEnhancer | null;
   readonly check: CheckMode;
   /** What listens to an attempt. */
   checker(segment: PlannedSegment, index: number, speaker: Float32Array, attempt: number): Checker;

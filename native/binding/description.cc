@@ -62,6 +62,16 @@ engine::ModelDescription description_of(const Napi::Object& value) {
     for (uint32_t i = 0; i < ratios.As<Napi::Array>().Length(); ++i)
       config.ratios.push_back(integer_of(ratios.As<Napi::Array>().Get(i), "ratios"));
   });
+  read_part(value, "enhancer", result.enhancer, [](const Napi::Object& part, models::deep_filter::DeepFilterConfig& config) {
+    config.sample_rate = integer_of(part.Get("sampleRate"), "sampleRate");
+    config.window = integer_of(part.Get("window"), "window");
+    config.sizes.bands = integer_of(part.Get("bands"), "bands");
+    config.sizes.deep_bins = integer_of(part.Get("deepBins"), "deepBins");
+    config.sizes.order = integer_of(part.Get("order"), "order");
+    config.look_ahead = integer_of(part.Get("lookAhead"), "lookAhead");
+    config.least_bins = integer_of(part.Get("leastBandBins"), "leastBandBins");
+    config.mean_seconds = number_of(part.Get("meanSeconds"), "meanSeconds");
+  });
   return result;
 }
 

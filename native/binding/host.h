@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -40,6 +41,10 @@ class Host : public std::enable_shared_from_this<Host> {
   template <class Work, class Answer>
   Napi::Value run(Napi::Env env, Work work, Answer answer);
 
+  // The same on the engine's second thread, beside the decode steps.
+  template <class Work, class Answer>
+  Napi::Value run_beside(Napi::Env env, Work work, Answer answer);
+
   // Loads the model on the engine thread; `answer(env)` makes the value of the promise.
   template <class Answer>
   Napi::Value load(Napi::Env env, engine::ModelDescription description, Answer answer);
@@ -65,6 +70,10 @@ class Host : public std::enable_shared_from_this<Host> {
   const std::shared_ptr<const engine::SpeechModel>& model() const { return *model_; }
 
  private:
+  using Post = bool (engine::Scheduler::*)(std::function<void()>);
+  template <class Work, class Answer>
+  Napi::Value run_on(Post post, Napi::Env env, Work work, Answer answer);
+
   explicit Host(Napi::Env env) : env_(env) {}
   static void on_environment_exit(void* data);
   void reject_everything(Napi::Env env);
@@ -90,6 +99,16 @@ inline core::Error disposed_error() {
 
 template <class Work, class Answer>
 Napi::Value Host::run(Napi::Env env, Work work, Answer answer) {
+  return run_on(&engine::Scheduler::post, env, std::move(work), std::move(answer));
+}
+
+template <class Work, class Answer>
+Napi::Value Host::run_beside(Napi::Env env, Work work, Answer answer) {
+  return run_on(&engine::Scheduler::post_beside, env, std::move(work), std::move(answer));
+}
+
+template <class Work, class Answer>
+Napi::Value Host::run_on(Post post, Napi::Env env, Work work, Answer answer) {
   const std::shared_ptr<Task> task = begin(env);
   const Napi::Promise promise = task->deferred.Promise();
   using Result = std::invoke_result_t<Work, const engine::SpeechModel&>;
@@ -109,7 +128,7 @@ Napi::Value Host::run(Napi::Env env, Work work, Answer answer) {
       else task->deferred.Resolve(answer(env, **result));
     });
   };
-  if (disposed_ || !scheduler_->post(std::move(job))) {
+  if (disposed_ || !(scheduler_.get()->*post)(std::move(job))) {
     if (finish(task)) task->deferred.Reject(js_error(env, disposed_error()).Value());
   }
   return promise;

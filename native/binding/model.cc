@@ -1,5 +1,6 @@
 #include "binding/model.h"
 
+#include "binding/enhancer.h"
 #include "binding/samples.h"
 #include "binding/utterance.h"
 #include "binding/values.h"
@@ -71,6 +72,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::first_stage_greedy>("firstStageGreedy"),
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
+                      InstanceMethod<&ModelObject::enhancer>("enhancer"),
+                      InstanceMethod<&ModelObject::enhance>("enhance"), InstanceMethod<&ModelObject::enhance_spectrum>("enhanceSpectrum"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
                       InstanceMethod<&ModelObject::statistics>("statistics"),
                       InstanceMethod<&ModelObject::peak_device_bytes>("peakDeviceBytes"),
@@ -171,6 +174,38 @@ Napi::Value ModelObject::decode(const Napi::CallbackInfo& info) {
   const std::vector<int64_t> pieces = info[1].IsNull() || info[1].IsUndefined() ? std::vector<int64_t>{} : integers_of(info[1], "pieces");
   return host_->run(
       info.Env(), [=](const engine::SpeechModel& model) { return engine::decode(model, codes, pieces); }, floats_answer);
+}
+
+Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (host_->disposed()) throw js_error(env, disposed_error());
+  EnhancerObject::Start start{host_, integer_of(info[0], "sampleRate")};
+  return classes_->enhancer.New({Napi::External<EnhancerObject::Start>::New(env, &start)});
+}
+
+Napi::Value ModelObject::enhance(const Napi::CallbackInfo& info) {
+  const at::Tensor samples = samples_of(info[0]);
+  const int64_t rate = integer_of(info[1], "sampleRate");
+  return host_->run(
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::enhance(model, samples, rate); },
+      [](Napi::Env env, const engine::EnhancedSignal& enhanced) -> Napi::Value {
+        const Napi::Object result = Napi::Object::New(env);
+        result.Set("samples", floats_to_js(env, enhanced.samples));
+        result.Set("sampleRate", static_cast<double>(enhanced.sample_rate));
+        return result;
+      });
+}
+
+Napi::Value ModelObject::enhance_spectrum(const Napi::CallbackInfo& info) {
+  const at::Tensor spectrum = floats_of(info[0], "spec"), levels = floats_of(info[1], "featErb"), bins = floats_of(info[2], "featSpec");
+  return host_->run(
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::enhance_spectrum(model, spectrum, levels, bins); },
+      [](Napi::Env env, const models::deep_filter::DeepFilter::Enhanced& enhanced) -> Napi::Value {
+        const Napi::Object result = Napi::Object::New(env);
+        result.Set("enhanced", floats_to_js(env, enhanced.spectrum));
+        result.Set("mask", floats_to_js(env, enhanced.gains));
+        return result;
+      });
 }
 
 Napi::Value ModelObject::read_bandwidth(const Napi::CallbackInfo& info) {

@@ -14,6 +14,7 @@ struct Classes {
   Napi::FunctionReference model;
   Napi::FunctionReference utterance;
   Napi::FunctionReference samples;
+  Napi::FunctionReference enhancer;
 };
 
 class ModelObject : public Napi::ObjectWrap<ModelObject> {
@@ -38,6 +39,9 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value second_stage_logits(const Napi::CallbackInfo& info);
   Napi::Value encode(const Napi::CallbackInfo& info);
   Napi::Value decode(const Napi::CallbackInfo& info);
+  Napi::Value enhancer(const Napi::CallbackInfo& info);
+  Napi::Value enhance(const Napi::CallbackInfo& info);
+  Napi::Value enhance_spectrum(const Napi::CallbackInfo& info);
   Napi::Value read_bandwidth(const Napi::CallbackInfo& info);
   Napi::Value peak_device_bytes(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

@@ -47,6 +47,16 @@ bool Scheduler::post(std::function<void()> job) {
   return true;
 }
 
+bool Scheduler::post_beside(std::function<void()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    side_jobs_.push_back(std::move(job));
+  }
+  claimed_.notify_one();
+  return true;
+}
+
 bool Scheduler::add(std::shared_ptr<Utterance> utterance) {
   {
     const std::lock_guard lock(mutex_);
@@ -148,6 +158,7 @@ void Scheduler::run() {
   places_.each([](Utterance& utterance) { utterance.release(); });
   places_.clear();
   jobs_.clear();
+  side_jobs_.clear();
   const std::function<void()> when_stopped = std::move(when_stopped_);
   lock.unlock();
   batch_step_.reset();
@@ -224,10 +235,21 @@ Scheduler::Claim Scheduler::next_claim() {
 void Scheduler::say_chunks() {
   const c10::InferenceMode inference;
   core::SideStream stream;
+  bool beside = false;  // a job was done: where a chunk waits, it is its turn
   std::unique_lock lock(mutex_);
   while (true) {
-    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty(); });
+    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty() || !side_jobs_.empty(); });
     if (stopping_) return;
+    beside = !side_jobs_.empty() && !(beside && !claims_.empty());
+    if (beside) {
+      std::function<void()> job = std::move(side_jobs_.front());
+      side_jobs_.pop_front();
+      lock.unlock();
+      job();
+      job = nullptr;  // what it holds goes before the lock comes back
+      lock.lock();
+      continue;
+    }
     {
       const Claim claim = next_claim();
       saying_ = true;

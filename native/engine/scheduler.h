@@ -1,6 +1,7 @@
 // The engine thread: all utterances that have a place advance one decode step together as one batch, and come and go at any
 // launch; their prompts run in between, and jobs (a voice, a stage on its own), in order. Beside it a second thread says
-// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own.
+// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own; and in between does jobs that
+// need no place, such as enhancing what was said.
 #pragma once
 
 #include <atomic>
@@ -44,6 +45,8 @@ class Scheduler {
 
   // Jobs must not throw. After stop() they are dropped and false comes back.
   bool post(std::function<void()> job);
+  // The same on the second thread.
+  bool post_beside(std::function<void()> job);
   // Throws ERR_QUEUE_FULL, with the wait that is to be expected; never for a later segment of what is being spoken.
   bool add(std::shared_ptr<Utterance> utterance);
   // A reader took a chunk, or cancelled.
@@ -83,6 +86,7 @@ class Scheduler {
   std::condition_variable changed_;
   std::condition_variable claimed_;  // for the second thread
   std::deque<std::function<void()>> jobs_;
+  std::deque<std::function<void()>> side_jobs_;  // of the second thread
   Places places_;                 // under the lock
   std::deque<Claim> claims_;      // in order, under the lock
   bool saying_ = false;           // one of them, on the second thread

@@ -57,6 +57,11 @@ SpeechModel::SpeechModel(const ModelDescription& description) : device_(parse_de
     codec_.emplace(weights, part->config);
     weight_bytes_ += weights.bytes_used();
   }
+  if (const auto& part = description.enhancer) {
+    const core::Weights weights = core::Weights::open(part->file, {});
+    enhancer_.emplace(weights, part->config);
+    weight_bytes_ += weights.bytes_used();
+  }
   check_agreement();
 }
 
@@ -65,6 +70,7 @@ SpeechModel::~SpeechModel() {
   second_stage_.reset();
   speaker_encoder_.reset();
   codec_.reset();
+  enhancer_.reset();
   try {
     core::release_device_cache(device_);
   } catch (...) {
@@ -98,5 +104,6 @@ const models::FirstStage& SpeechModel::first_stage() const { return require_part
 const models::SecondStage& SpeechModel::second_stage() const { return require_part(second_stage_, "second stage"); }
 const models::SpeakerEncoder& SpeechModel::speaker_encoder() const { return require_part(speaker_encoder_, "speaker encoder"); }
 const models::encodec::Encodec& SpeechModel::codec() const { return require_part(codec_, "codec"); }
+const models::deep_filter::DeepFilter& SpeechModel::enhancer() const { return require_part(enhancer_, "enhancer"); }
 
 }  // namespace metavoice::engine

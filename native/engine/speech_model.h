@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/weights.h"
+#include "models/deep_filter/deep_filter.h"
 #include "models/encodec/encodec.h"
 #include "models/first_stage.h"
 #include "models/second_stage.h"
@@ -27,6 +28,7 @@ struct ModelDescription {
   std::optional<Part<models::SecondStageConfig>> second_stage;
   std::optional<Part<NoConfig>> speaker_encoder;
   std::optional<Part<models::encodec::EncodecConfig>> codec;
+  std::optional<Part<models::deep_filter::DeepFilterConfig>> enhancer;  // always on the CPU
   // How it is shared by many (engine/scheduler.h).
   int64_t batch_size = 1;
   int64_t max_queue = 0;
@@ -51,11 +53,13 @@ class SpeechModel {
   const models::SecondStage& second_stage() const;
   const models::SpeakerEncoder& speaker_encoder() const;
   const models::encodec::Encodec& codec() const;
+  const models::deep_filter::DeepFilter& enhancer() const;
 
   bool has_first_stage() const { return first_stage_.has_value(); }
   bool has_second_stage() const { return second_stage_.has_value(); }
   bool has_speaker_encoder() const { return speaker_encoder_.has_value(); }
   bool has_codec() const { return codec_.has_value(); }
+  bool has_enhancer() const { return enhancer_.has_value(); }
 
  private:
   core::Weights open(const std::string& file, at::ScalarType dtype) const;
@@ -67,6 +71,7 @@ class SpeechModel {
   std::optional<models::SecondStage> second_stage_;
   std::optional<models::SpeakerEncoder> speaker_encoder_;
   std::optional<models::encodec::Encodec> codec_;
+  std::optional<models::deep_filter::DeepFilter> enhancer_;
 };
 
 }  // namespace metavoice::engine

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "engine/enhancer.h"
 #include "engine/first_stage_run.h"
 #include "engine/health.h"
 #include "ops/mel.h"
@@ -89,6 +90,20 @@ at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::
     first += frames;
   }
   return on_host(at::cat(result));
+}
+
+EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {
+  core::require(samples.size(0) > 0, "samples to enhance");
+  Enhancer enhancer(model.enhancer(), sample_rate);
+  const at::Tensor first = enhancer.push(require_finite(samples, "recording"));
+  return {require_finite(at::cat({first, enhancer.finish()}), "enhancer"), enhancer.sample_rate()};
+}
+
+models::deep_filter::DeepFilter::Enhanced enhance_spectrum(const SpeechModel& model, const at::Tensor& spectrum,
+                                                           const at::Tensor& levels, const at::Tensor& bins) {
+  const models::deep_filter::DeepFilter& enhancer = model.enhancer();
+  const int64_t frames = spectrum.numel() / (2 * enhancer.bins());
+  return enhancer.enhance_spectrum(spectrum.view({frames, -1, 2}), levels.view({frames, -1}), bins.view({frames, -1, 2}));
 }
 
 }  // namespace metavoice::engine

@@ -36,4 +36,15 @@ at::Tensor encode(const SpeechModel& model, const at::Tensor& samples, int64_t s
 // codes [codebooks, frames] int64 -> samples [frames * hop]; in pieces of so many frames with carried state, if given.
 at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::vector<int64_t>& pieces);
 
+struct EnhancedSignal {
+  at::Tensor samples;
+  int64_t sample_rate;  // the enhancer's
+};
+// samples [n] at any rate -> the same seconds at the enhancer's rate, between -1 and 1
+EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate);
+
+// The enhancer's network: a spectrum [frames * bins * 2] and its features, all flat.
+models::deep_filter::DeepFilter::Enhanced enhance_spectrum(const SpeechModel& model, const at::Tensor& spectrum,
+                                                           const at::Tensor& levels, const at::Tensor& bins);
+
 }  // namespace metavoice::engine

@@ -3,7 +3,12 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Manifest, TokenizerData, TransformerManifest } from '../../dist/checkpoint/manifest.js';
+import type {
+  EnhancerManifest,
+  Manifest,
+  TokenizerData,
+  TransformerManifest,
+} from '../../dist/checkpoint/manifest.js';
 import { publishedSizes } from '../../dist/device/model-sizes.js';
 import { planMemory } from '../../dist/device/plan.js';
 import type { DevicePolicy } from '../../dist/device/policy.js';
@@ -35,6 +40,22 @@ const stage = (offset: number, vocabularies: number[], positions: number): Trans
   activation: 'swiglu',
   tokenizer: { ...tokenizer, offset },
 });
+
+/** Of a model that has one; not in the manifest unless it is put there. */
+export const fakeEnhancer: EnhancerManifest = {
+  file: 'enhancer.safetensors',
+  bytes: 1,
+  sampleRate: 48000,
+  window: 960,
+  bands: 32,
+  deepBins: 96,
+  order: 5,
+  lookAhead: 2,
+  leastBandBins: 2,
+  meanSeconds: 1,
+  channels: 16,
+  hidden: 64,
+};
 
 export function fakeManifest(changes: Partial<Manifest> = {}): Manifest {
   return {

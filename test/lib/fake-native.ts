@@ -2,6 +2,7 @@
 
 import type {
   NativeChunk,
+  NativeEnhancer,
   NativeModel,
   NativeSamples,
   NativeStatistics,
@@ -165,6 +166,25 @@ export class FakeModel implements NativeModel {
     new Float32Array(6 * (codes.length / 2) * 1025);
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+  /** Twice the rate, each sample twice; the last one comes with the end. */
+  enhancer(): NativeEnhancer {
+    let held = new Float32Array(0);
+    const twice = (samples: Float32Array) =>
+      Float32Array.from({ length: 2 * samples.length }, (_, i) => samples[i >> 1]!);
+    return {
+      push: async (samples) => {
+        const all = Float32Array.of(...held, ...samples);
+        held = all.slice(-1);
+        return twice(all.slice(0, -1));
+      },
+      finish: async () => twice(held),
+    };
+  }
+  enhance = async (samples: Float32Array | NativeSamples, sampleRate: number) => ({
+    samples: samples as Float32Array,
+    sampleRate,
+  });
+  enhanceSpectrum = async (enhanced: Float32Array, mask: Float32Array) => ({ enhanced, mask });
   readBandwidth = async () => 1e9;
   peakDeviceBytes = async () => null;
 }

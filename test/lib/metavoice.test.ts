@@ -180,6 +180,7 @@ describe('what the engine is asked', () => {
     const native = new FakeModel(100);
     const plan: SpeechPlan = {
       seed: 1,
+      spokenRate: 24000,
       sampleRate: 24000,
       hop: 320,
       judged: 0,
@@ -203,6 +204,7 @@ describe('what the engine is asked', () => {
       requireOpen() {},
       onDispose: () => () => {},
       speaker: async () => new Float32Array(4),
+      enhancer: () => null,
       check: 'off',
       checker: () => {
         throw new Error('expected that nobody listens');

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MetaVoice, synthesize, Voice } from '../../dist/index.js';
 import { loadEngine } from '../../dist/runtime/load.js';
+import { Stages } from '../../dist/stages.js';
 import { expectClose, fixture, peak } from './fixtures.js';
 
 const text = 'hi how are you today';
@@ -51,7 +52,8 @@ describe.each(['float32', 'bfloat16'] as const)('the engine in %s', (dtype) => {
     expect(peak(one.samples)).toBeGreaterThan(0);
     expect(one.codes.codebooks).toHaveLength(8);
     expect(one.codes.codebooks.every((codes) => codes.every((code) => code < 1024))).toBe(true);
-    expect(one.samples).toHaveLength(one.codes.frames * 320);
+    expect(one).toMatchObject({ sampleRate: 48000 });
+    expect(one.samples).toHaveLength(one.codes.frames * 640);
   });
 
   it('speaks the same bytes in a second process', async () => {
@@ -99,6 +101,18 @@ describe.each(['float32', 'bfloat16'] as const)('the engine in %s', (dtype) => {
     expect(Buffer.concat(parts).subarray(44).equals(wav)).toBe(true);
     const body = await new Response(tts.stream(text, options).toWebStream({ format: 'pcm' })).arrayBuffer();
     expect(Buffer.from(body).equals(wav)).toBe(true);
+  });
+
+  it('enhances what the decoder says, in chunks as in one piece, or leaves it as it is', async () => {
+    const options = { voice, seed: 4, maxSeconds: 1.5 };
+    const enhanced = await tts.synthesize(text, options);
+    const plain = await tts.synthesize(text, { ...options, enhance: false });
+    expect(plain).toMatchObject({ sampleRate: 24000, codes: enhanced.codes });
+    expect(plain.durationSeconds).toBe(enhanced.durationSeconds);
+    await using stages = await Stages.open(fixture('model'), { device: 'cpu', dtype });
+    const { samples, sampleRate } = await stages.enhance(plain.samples, plain.sampleRate);
+    expect(sampleRate).toBe(enhanced.sampleRate);
+    expect(digest(samples)).toBe(digest(enhanced.samples));
   });
 
   it('speaks whole, in one chunk', async () => {
@@ -191,7 +205,7 @@ describe.each(['float32', 'bfloat16'] as const)('the engine in %s', (dtype) => {
     ])
       await expect(
         tts.synthesize(text, { voice, seed: 14, maxSeconds: 0.3, sampling }),
-      ).resolves.toMatchObject({ sampleRate: 24000 });
+      ).resolves.toMatchObject({ sampleRate: 48000 });
   });
 
   it('ends what is being spoken when it is disposed', async () => {
@@ -212,7 +226,7 @@ describe.each(['float32', 'bfloat16'] as const)('the engine in %s', (dtype) => {
 describe('a long text', () => {
   it('is segments one after another, the first as if it were alone, with a pause between', async () => {
     await using tts = await MetaVoice.load({ model: fixture('model'), device: 'cpu', dtype: 'float32' });
-    const options = { voice: await tts.voice(bria), seed: 3 };
+    const options = { voice: await tts.voice(bria), seed: 3, enhance: false };
     // These weights know no end: each segment runs to the end of the window.
     const alone = await tts.synthesize('One.', options);
     const maxSeconds = alone.durationSeconds + 0.7 + 0.3;

@@ -1,7 +1,7 @@
 import { describe, expect, it, test } from 'vitest';
 import { createStages } from '../../dist/open-stages.js';
 import * as entry from '../../dist/stages.js';
-import { fakeLoaded } from './fake-metavoice.js';
+import { fakeEnhancer, fakeLoaded } from './fake-metavoice.js';
 import { FakeModel } from './fake-native.js';
 
 const speaker = new Float32Array(4).fill(0.5);
@@ -14,7 +14,14 @@ const coarse = (frames: number): [Uint16Array, Uint16Array] => [
   new Uint16Array(frames),
   new Uint16Array(frames),
 ];
-const open = (changes = {}) => createStages(fakeLoaded(new FakeModel(), changes));
+const spectrum = (frames: number, changes = {}) => ({
+  spec: new Float32Array(frames * 962),
+  featErb: new Float32Array(frames * 32),
+  featSpec: new Float32Array(frames * 192),
+  ...changes,
+});
+const open = (changes = {}) =>
+  createStages(fakeLoaded(new FakeModel(), { enhancer: fakeEnhancer, ...changes }));
 type Call = (stages: entry.Stages) => unknown;
 const wrong = <T>(value: unknown) => value as T;
 
@@ -181,7 +188,37 @@ describe('the stages refuse', () => {
       'MetaVoiceError',
       /not in this version/,
     ],
-    ['the enhancer', (s) => s.enhance(new Float32Array(9), 48000), 'MetaVoiceError', /not in this version/],
+    [
+      'nothing to enhance',
+      (s) => s.enhance(new Float32Array(0), 48000),
+      'RangeError',
+      /at least one number for `samples.length`/,
+    ],
+    [
+      'to enhance what is no number',
+      (s) => s.enhance(Float32Array.of(0, Number.NaN), 48000),
+      'RangeError',
+      /`samples\[1\]`/,
+    ],
+    ['to enhance at no rate', (s) => s.enhance(new Float32Array(9), 0), 'RangeError', /`sampleRate`/],
+    [
+      'a spectrum without a whole number of frames',
+      (s) => s.enhanceSpectrum(spectrum(2, { spec: new Float32Array(2 * 962 - 1) })),
+      'RangeError',
+      /1924 numbers for `features.spec.length` but received 1923/,
+    ],
+    [
+      'features of fewer frames than the spectrum',
+      (s) => s.enhanceSpectrum(spectrum(2, { featErb: new Float32Array(32) })),
+      'RangeError',
+      /64 numbers for `features.featErb.length` but received 32/,
+    ],
+    [
+      'a spectrum without its features',
+      (s) => s.enhanceSpectrum(spectrum(2, { featSpec: undefined })),
+      'TypeError',
+      /a Float32Array for `features.featSpec`/,
+    ],
   ])('%s', async (_, call, name, message) => {
     const attempt = async () => call(open());
     await expect(attempt()).rejects.toThrow(message);
@@ -194,6 +231,8 @@ describe('the stages refuse', () => {
     ['speakerEncoder', (s) => s.embedSpeaker(new Float32Array(9), 16000), /speaker_encoder\.pt/],
     ['codec', (s) => s.decode(codes(9)), /encodec_24khz\*\.th/],
     ['codec', (s) => s.encode(new Float32Array(9), 24000), /encodec_24khz\*\.th/],
+    ['enhancer', (s) => s.enhance(new Float32Array(9), 48000), /DeepFilterNet3/],
+    ['enhancer', (s) => s.enhanceSpectrum(spectrum(1)), /DeepFilterNet3/],
   ])('to use an absent %s', async (part, call, message) => {
     const stages = open({ [part]: null });
     await expect(call(stages)).rejects.toMatchObject({

@@ -224,6 +224,34 @@ describe('the stages of the engine', () => {
     });
   });
 
+  describe('the enhancer', () => {
+    const network = readTensors('enhancer.safetensors');
+    const whole = readTensors('enhancer_whole.safetensors');
+
+    it('gives the spectrum and the gains of its network', async () => {
+      const [spec, featErb, featSpec] = ['spec', 'feat_erb', 'feat_spec'].map((name) => network[name]!.data);
+      const found = await stages.enhanceSpectrum({ spec: spec!, featErb: featErb!, featSpec: featSpec! });
+      expectClose(found.enhanced, network.enhanced!.data, 2e-4);
+      expectClose(found.mask, network.mask!.data, 2e-4);
+    });
+
+    it('gives the whole signal, at 48 kHz whatever comes', async () => {
+      const samples = whole.samples!.data;
+      const found = await stages.enhance(samples, 48000);
+      expect(found.sampleRate).toBe(48000);
+      expectClose(found.samples, whole.enhanced!.data, 1e-3 * peak(whole.enhanced!.data));
+      const narrow = await stages.enhance(samples.subarray(0, 4801), 24000);
+      expect(narrow.sampleRate).toBe(48000);
+      expect(narrow.samples).toHaveLength(2 * 4801);
+    });
+
+    it('computes in float32, whatever the language models do', async () => {
+      await using narrow = await open('bfloat16');
+      const samples = whole.samples!.data.subarray(0, 4800);
+      expect(await narrow.enhance(samples, 48000)).toEqual(await stages.enhance(samples, 48000));
+    });
+  });
+
   describe.each([
     ['bfloat16', 0.03],
     ['float16', 0.004],

@@ -48,7 +48,7 @@ const speak: Record<string, Right> = {
   'options.sampling.guidance.prompt': [],
   'options.sampling.constrain': ['true', 'false'],
   'options.decoder': [],
-  'options.enhance': ['false'],
+  'options.enhance': ['true', 'false'],
   'options.quality': [],
   'options.chunkSeconds': load.options!,
   'options.chunkSeconds.first': numbers.slice(1),

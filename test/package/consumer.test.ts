@@ -59,7 +59,7 @@ test('ESM speaks through the installed package', () => {
   );
   const { samples, rate } = JSON.parse(node('speak.mjs'));
   expect(samples).toBeGreaterThan(0);
-  expect(rate).toBe(24_000);
+  expect(rate).toBe(48_000);
   expect(existsSync(join(project, 'hello.wav'))).toBe(true);
 }, 60_000);
 

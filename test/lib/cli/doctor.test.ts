@@ -92,7 +92,7 @@ describe('a machine that speaks', () => {
       hub: { facts: { exists: false } },
       speech: {
         status: 'ok',
-        facts: { voice: 'a synthetic recording', device: expect.any(String), sampleRate: 24000 },
+        facts: { voice: 'a synthetic recording', device: expect.any(String), sampleRate: 48000 },
       },
       networks: { status: 'ok' },
     });
@@ -115,7 +115,7 @@ describe('a machine that speaks', () => {
     expect(stderr).toBe('');
     expect(stdout).toMatch(/^metavoice \d+\.\d+\.\d+\n\nok {7}node {12}Node /);
     expect(stdout).toMatch(
-      /^ok {7}speech +1\.00 s of audio at 24000 Hz on \S+ in \w+, real-time factor [\d.]+/m,
+      /^ok {7}speech +1\.00 s of audio at 48000 Hz on \S+ in \w+, real-time factor [\d.]+/m,
     );
     expect(stdout).toMatch(
       /^note {5}firstStage +first_stage\.pt: 173 tensors expected, 19 found: layers 24 → 2/m,

@@ -61,6 +61,7 @@ describe('wrong usage ends with 2', () => {
     [['say', 'hi', '--seed', '1.5'], /for `seed`/],
     [['say', 'hi', '--device', 'gpu'], /for `device`/],
     [['say', 'hi', '--quality', 'best'], /for `quality`/],
+    [['say', 'hi', '--enhance', 'loud'], /auto, on or off for `--enhance` but received "loud"/],
     [['say', 'hi', '--check', 'twice'], /one of 'off', 'report', 'respeak' for `check`/],
     [['say', 'hi', '--guidance', '1,2,3'], /X or X,Y/],
     [['say', 'hi', '--pause', '1,2,3,4'], /X, X,Y or X,Y,Z for `--pause`/],

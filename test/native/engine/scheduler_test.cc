@@ -115,6 +115,47 @@ TEST_SUITE("engine/scheduler") {
     CHECK(inference);
   }
 
+  TEST_CASE("jobs beside it run in order on the second thread, whatever the first one does") {
+    Scheduler scheduler(1);
+    std::vector<int> order;
+    std::set<std::thread::id> threads;
+    Signal signal;
+    {
+      Gate gate(scheduler);
+      for (int i = 0; i < 100; ++i)
+        REQUIRE(scheduler.post_beside([&, i] {
+          order.push_back(i);
+          threads.insert(std::this_thread::get_id());
+          if (i == 99) signal.notify();
+        }));
+      signal.wait_for(1);
+      gate.open.set_value();
+    }
+    scheduler.post([&] { threads.insert(std::this_thread::get_id()); });
+    settle(scheduler);
+    CHECK(order.size() == 100);
+    CHECK(std::is_sorted(order.begin(), order.end()));
+    CHECK(threads.size() == 2);
+    scheduler.stop();
+    CHECK_FALSE(scheduler.post_beside([] {}));
+  }
+
+  TEST_CASE("chunks are said between jobs beside it, the same bytes") {
+    const auto model = some_model();
+    const Spoken wanted = alone(model, small_request());
+    Scheduler scheduler(1);
+    std::atomic<bool> more{true};
+    std::function<void()> again = [&] {
+      if (more) scheduler.post_beside(again);
+    };
+    scheduler.post_beside(again);
+    Reader reader(model, small_request());
+    scheduler.add(reader.utterance);
+    CHECK(same_bytes(reader.rest(scheduler), wanted));
+    more = false;
+    scheduler.stop();
+  }
+
   TEST_CASE("a job may post another, and what a job holds goes before the next one runs") {
     Scheduler scheduler(1);
     auto held = std::make_shared<int>(1);

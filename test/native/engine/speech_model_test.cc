@@ -26,6 +26,7 @@ TEST_SUITE("engine/speech_model") {
     check_refused([&] { model.second_stage(); }, "ERR_MODEL_NOT_FOUND", "no second stage");
     check_refused([&] { model.speaker_encoder(); }, "ERR_MODEL_NOT_FOUND", "no speaker encoder");
     check_refused([&] { model.codec(); }, "ERR_MODEL_NOT_FOUND", "no codec");
+    check_refused([&] { model.enhancer(); }, "ERR_MODEL_NOT_FOUND", "no enhancer");
   }
 
   TEST_CASE("refuses a file that is absent") {
@@ -57,6 +58,7 @@ TEST_SUITE("engine/speech_model") {
       CHECK(wide.has_second_stage());
       CHECK(wide.has_speaker_encoder());
       CHECK(wide.has_codec());
+      CHECK(wide.has_enhancer());
       CHECK(wide.device().type() == device.type());
       CHECK(narrow.weight_bytes() < wide.weight_bytes());
       // 278,848 numbers in the first stage's file.

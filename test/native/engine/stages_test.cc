@@ -56,6 +56,20 @@ TEST_SUITE("engine/stages") {
     }
   }
 
+  TEST_CASE("the enhancer gives the golden signal, as many seconds from another rate, and takes no nothing") {
+    const SpeechModel model(golden_description(at::kCPU));
+    const at::Tensor samples = golden("enhancer_whole", "samples");
+    const engine::EnhancedSignal enhanced = engine::enhance(model, samples, 48000);
+    CHECK(enhanced.sample_rate == 48000);
+    check_wave(enhanced.samples, golden("enhancer_whole", "enhanced"), kWaveTolerance, "signal");
+    CHECK(engine::enhance(model, samples.narrow(0, 0, 2001), 24000).samples.size(0) == 4002);
+    check_refused([&] { engine::enhance(model, at::empty({0}), 48000); }, "ERR_INTERNAL", "samples to enhance");
+    check_refused([&] { engine::enhance(model, at::full({9}, INFINITY), 48000); }, "ERR_NUMERIC", "recording");
+    const auto found = engine::enhance_spectrum(model, golden("enhancer", "spec").view(-1), golden("enhancer", "feat_erb").view(-1), golden("enhancer", "feat_spec").view(-1));
+    check_close(found.gains, golden("enhancer", "mask"), kSpectrumTolerance, "gains");
+    check_close(found.spectrum, golden("enhancer", "enhanced"), kSpectrumTolerance, "spectrum");
+  }
+
   TEST_CASE("an embedding from another rate is the same voice") {
     const SpeechModel model(golden_description(at::kCPU));
     const at::Tensor samples = wav_samples("speaker_16k.wav");

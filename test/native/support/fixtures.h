@@ -98,6 +98,7 @@ inline engine::ModelDescription golden_description(at::Device device, at::Scalar
   description.second_stage = {model_file("second_stage"), golden_second_config()};
   description.speaker_encoder = {model_file("speaker_encoder"), {}};
   description.codec = {model_file("codec"), golden_codec_config()};
+  description.enhancer = {model_file("enhancer"), {}};
   return description;
 }
 

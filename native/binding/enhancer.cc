@@ -1,0 +1,51 @@
+#include "binding/enhancer.h"
+
+#include "binding/values.h"
+#include "engine/health.h"
+
+namespace metavoice::binding {
+
+namespace {
+
+Napi::Value floats_answer(Napi::Env env, const at::Tensor& samples) { return floats_to_js(env, samples); }
+
+}  // namespace
+
+Napi::Function EnhancerObject::define(Napi::Env env) {
+  return DefineClass(env, "NativeEnhancer",
+                     {InstanceMethod<&EnhancerObject::push>("push"), InstanceMethod<&EnhancerObject::finish>("finish")});
+}
+
+EnhancerObject::EnhancerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EnhancerObject>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal())
+    throw Napi::TypeError::New(info.Env(), "a NativeEnhancer is made by NativeModel.enhancer()");
+  const auto* start = info[0].As<Napi::External<Start>>().Data();
+  host_ = start->host;
+  speech_ = std::make_shared<Speech>(Speech{start->sample_rate, std::nullopt});
+}
+
+engine::Enhancer& EnhancerObject::Speech::on(const engine::SpeechModel& model) {
+  if (!enhancer) enhancer.emplace(model.enhancer(), sample_rate);
+  return *enhancer;
+}
+
+Napi::Value EnhancerObject::push(const Napi::CallbackInfo& info) {
+  const at::Tensor samples = floats_of(info[0], "samples");
+  return host_->run_beside(
+      info.Env(),
+      [samples, speech = speech_](const engine::SpeechModel& model) {
+        return engine::require_finite(speech->on(model).push(samples), "enhancer");
+      },
+      floats_answer);
+}
+
+Napi::Value EnhancerObject::finish(const Napi::CallbackInfo& info) {
+  return host_->run_beside(
+      info.Env(),
+      [speech = speech_](const engine::SpeechModel& model) {
+        return engine::require_finite(speech->on(model).finish(), "enhancer");
+      },
+      floats_answer);
+}
+
+}  // namespace metavoice::binding

@@ -1,0 +1,41 @@
+// NativeEnhancer of lib/native/contract.ts: one speech on its way through the enhancer, on the engine's second thread.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <optional>
+
+#include "binding/host.h"
+#include "engine/enhancer.h"
+
+namespace metavoice::binding {
+
+class EnhancerObject : public Napi::ObjectWrap<EnhancerObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+
+  // Made by NativeModel.enhancer() only: (External<Start>).
+  struct Start {
+    std::shared_ptr<Host> host;
+    int64_t sample_rate;
+  };
+  explicit EnhancerObject(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value push(const Napi::CallbackInfo& info);
+  Napi::Value finish(const Napi::CallbackInfo& info);
+
+  // Touched by jobs of the second thread alone, which come one after another.
+  struct Speech {
+    int64_t sample_rate;
+    std::optional<engine::Enhancer> enhancer;
+
+    engine::Enhancer& on(const engine::SpeechModel& model);
+  };
+
+  std::shared_ptr<Host> host_;
+  std::shared_ptr<Speech> speech_;
+};
+
+}  // namespace metavoice::binding

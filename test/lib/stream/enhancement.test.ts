@@ -1,0 +1,105 @@
+import { describe, expect, it, test } from 'vitest';
+import { Enhancement } from '../../../dist/stream/enhancement.js';
+import { fakeEnhancer as enhancer, fakeManifest, fakeMetaVoice } from '../fake-metavoice.js';
+import { FakeModel, nativeError } from '../fake-native.js';
+
+const joined = (pieces: Float32Array[]) => pieces.flatMap((piece) => [...piece]);
+
+describe('the enhancement of a speech', () => {
+  it('hands on what it knows, and the rest at the end', async () => {
+    const enhancement = new Enhancement(new FakeModel().enhancer());
+    const pieces = [
+      await enhancement.convert(Float32Array.of(1, 2), false),
+      await enhancement.convert(new Float32Array(0), false),
+      await enhancement.convert(Float32Array.of(3), true),
+    ];
+    expect(pieces.map((piece) => [...piece])).toEqual([[1, 1], [], [2, 2, 3, 3]]);
+  });
+
+  it('that is none changes nothing', async () => {
+    const samples = Float32Array.of(1, 2);
+    expect(await new Enhancement(null).convert(samples, true)).toBe(samples);
+  });
+});
+
+describe('a speech', () => {
+  test.each([
+    ['where the model has an enhancer', { enhancer }, undefined, 48000],
+    ['unless it is not wanted', { enhancer }, false, 24000],
+    ['as it is asked for', { enhancer }, true, 48000],
+    ['not where the model has none', {}, 'auto' as const, 24000],
+  ])('is enhanced, %s', async (_, manifest, enhance, rate) => {
+    const { tts } = fakeMetaVoice(new FakeModel(100), manifest);
+    const options = { seed: 1, ...(enhance !== undefined && { enhance }) };
+    const speech = await tts.synthesize('Hello there.', options);
+    expect(speech.sampleRate).toBe(rate);
+    expect(speech.samples).toHaveLength((100 * 320 * rate) / 24000);
+    expect(speech.durationSeconds).toBeCloseTo(100 / 75, 9);
+  });
+
+  it('in chunks is the speech, each where the one before ended', async () => {
+    const { tts } = fakeMetaVoice(new FakeModel(100), { enhancer });
+    const options = { seed: 1, enhance: true };
+    const plain = await tts.synthesize('One.\n\nTwo.', { ...options, enhance: false });
+    const whole = await tts.synthesize('One.\n\nTwo.', options);
+    const pieces: Float32Array[] = [];
+    let seconds = 0;
+    for await (const chunk of tts.stream('One.\n\nTwo.', options)) {
+      expect(chunk.sampleRate).toBe(48000);
+      expect(chunk.startSeconds).toBeCloseTo(seconds, 9);
+      seconds += chunk.durationSeconds;
+      pieces.push(chunk.samples);
+    }
+    expect(joined(pieces)).toEqual([...whole.samples]);
+    // The pause between the segments is part of the speech that is enhanced.
+    expect([...whole.samples].filter((_, i) => i % 2 === 0)).toEqual([...plain.samples]);
+  });
+
+  it('that the model can not enhance is refused before anything is spoken', async () => {
+    const { tts, native } = fakeMetaVoice();
+    expect(() => tts.stream('Hello.', { enhance: true })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_MODEL_NOT_FOUND',
+        message: expect.stringContaining('DeepFilterNet3'),
+      }),
+    );
+    expect(native.started).toHaveLength(0);
+    expect(fakeManifest().enhancer).toBeUndefined();
+  });
+
+  it('ends with the error of its enhancer, and with ERR_DISPOSED once the model is', async () => {
+    const native = new FakeModel(100);
+    const { tts } = fakeMetaVoice(native, { enhancer });
+    native.enhancer = () => ({
+      push: () => Promise.reject(nativeError('ERR_NUMERIC', 'no numbers')),
+      finish: () => Promise.reject(nativeError('ERR_NUMERIC', 'no numbers')),
+    });
+    await expect(tts.synthesize('Hello.')).rejects.toMatchObject({
+      name: 'MetaVoiceError',
+      code: 'ERR_NUMERIC',
+    });
+    native.enhancer = () => ({
+      push: async () => {
+        await tts.dispose();
+        throw nativeError('ERR_DISPOSED', 'the model was disposed');
+      },
+      finish: async () => new Float32Array(0),
+    });
+    await expect(tts.synthesize('Hello.')).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+  });
+
+  it('that is left while it is enhanced ends with the reason of the signal', async () => {
+    const native = new FakeModel(100);
+    const { tts } = fakeMetaVoice(native, { enhancer });
+    const control = new AbortController();
+    const reason = new Error('enough');
+    native.enhancer = () => ({
+      push: async (samples) => {
+        control.abort(reason);
+        return samples;
+      },
+      finish: async () => new Float32Array(0),
+    });
+    await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
+  });
+});
