@@ -4,8 +4,10 @@ import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
 import { readingFile } from './byte-reader.js';
 import { planCodecFromTorch, planningCodecFromSafetensors } from './codec.js';
+import { planDiffusion } from './diffusion.js';
 import type {
   CodecManifest,
+  DiffusionManifest,
   Manifest,
   PartManifest,
   SpeakerEncoderManifest,
@@ -27,11 +29,9 @@ export interface ModelPlan {
   secondStage: PlannedPart<TransformerManifest> | null;
   speakerEncoder: PlannedPart<SpeakerEncoderManifest> | null;
   codec: PlannedPart<CodecManifest> | null;
+  diffusion: PlannedPart<DiffusionManifest> | null;
   provenance: Manifest['provenance'];
 }
-
-export const partNames = ['firstStage', 'secondStage', 'speakerEncoder', 'codec'] as const;
-export type PartName = (typeof partNames)[number];
 
 /** Something read, and what tells it from other content. */
 interface Fingerprinted<T> {
@@ -52,18 +52,21 @@ export const planModel = (files: PublishedFiles, dtype: Dtype, keepLayers?: stri
 export function* planningModel(files: PublishedFiles, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
   if (keepLayers !== undefined && !files.firstStage)
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', '`keepLayers` needs first_stage.pt, which is not there');
-  const [firstStage, secondStage, speakerEncoder, codec] = yield* all([
+  const [firstStage, secondStage, speakerEncoder, codec, diffusion] = yield* all([
     () => fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
     () => fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
     () => fromTorch(files.speakerEncoder, planSpeakerEncoder),
     () => planCodecFile(files.codec),
+    () => fromTorch(files.diffusion, (file) => planDiffusion(file, dtype)),
   ]);
-  const found = [firstStage, secondStage, speakerEncoder, codec];
+  // A part that came later changes no digest where it is absent.
+  const found = [firstStage, secondStage, speakerEncoder, codec, ...(diffusion ? [diffusion] : [])];
   const plan: ModelPlan = {
     firstStage: firstStage?.part ?? null,
     secondStage: secondStage?.part ?? null,
     speakerEncoder: speakerEncoder?.part ?? null,
     codec: codec?.part ?? null,
+    diffusion: diffusion?.part ?? null,
     provenance: {
       sources: found.flatMap((item) => (item ? [{ file: basename(item.file), bytes: item.bytes }] : [])),
       digest: digestOf(dtype, keepLayers, found),
@@ -134,6 +137,11 @@ function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
     const needed = second.vocabularies.length + second.outputs.length;
     if (codec.storedCodebooks < needed)
       agree(codecFile, 'the number of codebooks', needed, codec.storedCodebooks, 'the second stage');
+  }
+  const diffusion = plan.diffusion?.manifest;
+  if (codec && diffusion) {
+    agree(files.diffusion, 'the width of the latent', codec.dimension, diffusion.latent, 'the codec');
+    agree(files.diffusion, 'the sample rate', codec.sampleRate, diffusion.sampleRate, 'the codec');
   }
   const embedding = encoder?.embedding;
   for (const [stage, name] of [

@@ -12,6 +12,7 @@ export interface PublishedFiles {
   secondStage: string | null;
   speakerEncoder: string | null;
   codec: { file: string; header: SafetensorsHeader | null } | null;
+  diffusion: string | null;
 }
 
 /** Published files wherever they lie; null where there is none. */
@@ -24,10 +25,11 @@ export const publishedNames = [
   'speaker_encoder.pt',
   'encodec_24khz*.th',
   '*.safetensors with the tensors of EnCodec',
+  'mbd_comp_8.pt',
 ] as const;
 
 /**
- * Finds MetaVoice's three files and EnCodec's in a folder; EnCodec may also lie in a folder in it whose name has
+ * Finds MetaVoice's three files, EnCodec's and multi-band diffusion's in a folder; EnCodec may also lie in a folder in it whose name has
  * `encodec`. The `.th` file wins over a safetensors file, else the first by name.
  */
 export const findPublished = (folder: string): Promise<PublishedFiles> => readAsync(findingPublished(folder));
@@ -42,10 +44,11 @@ export function* findingPublished(folder: string): Reading<PublishedFiles> {
   const firstStage = yield* find('first_stage.pt');
   const secondStage = yield* find('second_stage.pt');
   const speakerEncoder = yield* find('speaker_encoder.pt');
+  const diffusion = yield* find('mbd_comp_8.pt');
   const inner = entries.filter((name) => /encodec/i.test(name) && !/\.(th|safetensors|json)$/.test(name));
   let codec = yield* findCodec(folder, entries);
   for (const name of inner) codec ??= yield* findCodec(join(folder, name), yield* list(join(folder, name)));
-  return { firstStage, secondStage, speakerEncoder, codec };
+  return { firstStage, secondStage, speakerEncoder, codec, diffusion };
 }
 
 /** The files at given places. EnCodec's is told by its name: safetensors, or else torch's form. */

@@ -3,11 +3,18 @@
 import { join, resolve } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { cachedCommit, parseHubName, repositoryFolder, sizeOf, snapshotFolder } from './cache.js';
-import { filesOf, type HubFile, type SpokenPart, spokenParts } from './catalogue.js';
+import {
+  type ExtraPart,
+  filesOf,
+  type HubFile,
+  type SpokenPart,
+  spokenParts,
+  usedExtras,
+} from './catalogue.js';
 import { type Environment, type HubCache, hubCache } from './environment.js';
 
-/** The file of each part that speaks; null where the cache has not got it whole. */
-export type HubPaths = { readonly [part in SpokenPart]: string | null };
+/** The file of each part; null where the cache has not got it whole. */
+export type HubPaths = { readonly [part in SpokenPart | (typeof usedExtras)[number]]: string | null };
 
 export interface HubModel {
   /** As it was asked for: `org/name` or `org/name@revision`. */
@@ -27,15 +34,19 @@ export function findHubModel(name: string, environment: Environment = process.en
   if (!hubName) return null;
   const cache = hubCache(environment);
   const missing: { file: HubFile; place: string }[] = [];
-  const found = new Map<SpokenPart, string>();
-  for (const file of filesOf(hubName)) {
+  const found = new Map<SpokenPart | ExtraPart, string>();
+  for (const file of filesOf(hubName, usedExtras)) {
     const { path, place } = findFile(cache.folder, file);
+    const extra = usedExtras.some((part) => part === file.part);
+    if (path === null && extra) continue;
     if (path === null) missing.push({ file, place });
     // A part is named by its first file; EnCodec's configuration lies beside its weights.
-    else if (!found.has(file.part as SpokenPart)) found.set(file.part as SpokenPart, path);
+    else if (!found.has(file.part)) found.set(file.part, path);
   }
-  for (const { file } of missing) found.delete(file.part as SpokenPart);
-  const paths = Object.fromEntries(spokenParts.map((part) => [part, found.get(part) ?? null])) as HubPaths;
+  for (const { file } of missing) found.delete(file.part);
+  const paths = Object.fromEntries(
+    [...spokenParts, ...usedExtras].map((part) => [part, found.get(part) ?? null]),
+  ) as HubPaths;
   return { name, paths, missing, cache };
 }
 

@@ -75,7 +75,7 @@ describe('a model in the cache', () => {
     const { home, pointers } = wholeModel({ links });
     const found = findHubModel(publishedModel, { HF_HOME: home })!;
     expect(found.missing).toEqual([]);
-    expect(Object.values(found.paths)).toEqual(pointers);
+    expect(Object.values(found.paths)).toEqual([...pointers, null]);
     expect(readFileSync(found.paths.codec!, 'utf8')).toBe('model.safetensors');
   });
 
@@ -105,7 +105,13 @@ describe('a model in the cache', () => {
     mkdirSync(pointers[2]!);
     rmSync(join(dirname(pointers[3]!), 'config.json'));
     const { paths, missing } = findHubModel(publishedModel, { HF_HOME: home })!;
-    expect(paths).toEqual({ firstStage: null, secondStage: null, speakerEncoder: null, codec: null });
+    expect(paths).toEqual({
+      diffusion: null,
+      firstStage: null,
+      secondStage: null,
+      speakerEncoder: null,
+      codec: null,
+    });
     expect(missing.map(({ file }) => file.path)).toEqual([...own, 'config.json']);
   });
 
