@@ -6,7 +6,6 @@ import { bundledModel, namesBundled } from './bundled.js';
 import { planFolderSync, planPathsSync } from './checkpoint/convert.js';
 import { manifestFile } from './checkpoint/manifest.js';
 import { checkModelFolderSync } from './checkpoint/model-folder.js';
-import { countDiffusion } from './device/diffusion-size.js';
 import { type ModelSizes, publishedSizes, sizesOfManifest, sizesOfPlan } from './device/model-sizes.js';
 import { type MemoryPlan, type PlannedDevice, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
@@ -59,8 +58,8 @@ export interface PlanOptions {
    */
   quantization?: Quantization;
   /**
-   * Planned ahead: this version speaks with `'encodec'` only.
-   * @default 'auto', which is 'encodec'
+   * What turns codes into sound.
+   * @default 'auto', which plans for 'encodec'
    */
   decoder?: 'auto' | 'encodec' | 'diffusion';
   /**
@@ -177,7 +176,7 @@ function sizesOf(value: unknown, dtype: Dtype): { sizes: ModelSizes; model: stri
   const located = locateModel(namesBundled(model) ? bundledModel() : model);
   if (typeof located === 'string') return { sizes: sizesOfFolder(resolve(located), dtype), model };
   if (located.missing.length === 0)
-    return { sizes: withDiffusion(sizesOfPlan(planPathsSync(located.paths, dtype)), null), model };
+    return { sizes: withDiffusion(sizesOfPlan(planPathsSync(located.paths, dtype))), model };
   if (parseHubName(model)?.repository !== publishedModel) throw hubModelNotFound(located);
   return { sizes: publishedSizes, model };
 }
@@ -187,11 +186,11 @@ function sizesOfFolder(folder: string, dtype: Dtype): ModelSizes {
   const sizes = isModelFolder
     ? sizesOfManifest(checkModelFolderSync(folder))
     : sizesOfPlan(planFolderSync(folder, dtype));
-  return withDiffusion(sizes, countDiffusion(folder));
+  return withDiffusion(sizes);
 }
 
-/** Where the diffusion networks are not beside the model, the published ones are what would be added. */
-const withDiffusion = (sizes: ModelSizes, diffusion: ModelSizes['diffusion']): ModelSizes => ({
+/** Where the model has no diffusion networks, the published ones are what would be added. */
+const withDiffusion = (sizes: ModelSizes): ModelSizes => ({
   ...sizes,
-  diffusion: diffusion ?? publishedSizes.diffusion,
+  diffusion: sizes.diffusion ?? publishedSizes.diffusion,
 });

@@ -8,6 +8,7 @@ import type { Dtype } from '../native/contract.js';
 import { namesIn, statOf } from './file-asks.js';
 import { parseLayers } from './keep-layers.js';
 import { type Manifest, manifestFile } from './manifest.js';
+import { partNames } from './part.js';
 import { type ModelPlan, planningModel } from './plan-model.js';
 import { ask, type Reading, readAsync, readSync } from './reading.js';
 import {
@@ -22,7 +23,7 @@ import { type ConvertProgress, flushFolder, type WriteOptions, writeModel } from
 export type { ConvertProgress };
 
 export interface ConvertOptions extends WriteOptions {
-  /** What the numbers of the two language models are stored as; the other parts are always float32. */
+  /** What the numbers of the language models and of diffusion are stored as; the other parts are always float32. */
   dtype: Dtype;
   /** Layers of the first stage to keep, such as `0-11,18-23`; all by default. */
   keepLayers?: string | undefined;
@@ -30,8 +31,8 @@ export interface ConvertOptions extends WriteOptions {
 
 /**
  * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, EnCodec's
- * `encodec_24khz*.th` or a safetensors file of it, DeepFilterNet3's folder, zip or safetensors file; absent ones become null
- * parts), or the files at given places, into a
+ * `encodec_24khz*.th` or a safetensors file of it, `mbd_comp_8.pt`, DeepFilterNet3's folder, zip or safetensors file; absent ones
+ * become null parts), or the files at given places, into a
  * model folder that is mapped, not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
  * at all.
  *
@@ -92,7 +93,7 @@ function* planningFolder(folder: string, dtype: Dtype, keepLayers?: string): Rea
   if (!facts) throw modelNotFound(folder, places, 'there is no such folder');
   if (!facts.isDirectory()) throw modelNotFound(folder, places, 'it is a file, not a folder');
   const files = yield* findingPublished(folder);
-  if (Object.values(files).every((file) => file === null)) {
+  if (partNames.every((name) => !files[name])) {
     const entries = yield* ask(namesIn(folder));
     if (entries.includes(manifestFile))
       throw new MetaVoiceError(

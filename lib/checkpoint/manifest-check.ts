@@ -3,6 +3,7 @@ import { samplingLimits } from '../options.js';
 import { unsound } from './enhancer.js';
 import { mostParts } from './limits.js';
 import type { Manifest } from './manifest.js';
+import { partNames } from './part.js';
 import { refuseCheckpoint } from './refuse.js';
 import { largestId } from './tokenizer-data.js';
 
@@ -90,6 +91,11 @@ const ids: Check = (value, path, refuse) => {
 const between = (low: number, high: number): Check =>
   that(`a number between ${low} and ${high}`, (value) => isFiniteNumber(value) && inRange(value, low, high));
 
+const share = that(
+  'a number above 0 and below 1',
+  (value) => isFiniteNumber(value) && value > 0 && value < 1,
+);
+
 const part = { file: fileName, bytes };
 
 /** The ranges of the option `sampling`. */
@@ -129,6 +135,32 @@ const transformer = object({
   }),
 });
 
+const diffusion = object({
+  ...part,
+  dtype: oneOf('float32', 'float16', 'bfloat16'),
+  sampleRate: size,
+  latent: size,
+  bands: list(
+    object({
+      channels: list(size, 1),
+      kernel: size,
+      stride: size,
+      residualBlocks: count,
+      normGroups: size,
+      steps: size,
+      schedule: object({
+        betaStart: share,
+        betaEnd: share,
+        exponent: positive,
+        noiseScale: between(0, 1e3),
+        clip: nullable(positive),
+      }),
+      processor: nullable(object({ bands: count, power: between(-100, 100) })),
+    }),
+    1,
+  ),
+});
+
 const manifest = object({
   format: oneOf('metavoice-model'),
   version: that('1, the version that this package reads', (value) => value === 1),
@@ -162,6 +194,7 @@ const manifest = object({
       hidden: size,
     }),
   ),
+  diffusion: optional(diffusion),
   speakers: list(object({ name: spokenName, embedding: base64 })),
   sampling: optional(sampling),
   provenance: object({
@@ -204,12 +237,27 @@ function checkSense(checked: Manifest, refuse: Refuse): void {
   const hop = codec?.ratios.reduce((product, ratio) => product * ratio, 1) ?? 0;
   if (codec && codec.sampleRate < Math.max(1000, hop))
     throw refuse('codec.sampleRate', 'a rate of sound, with frames of less than a second', codec.sampleRate);
-  const { firstStage, secondStage, speakerEncoder, enhancer } = checked;
-  const wrong = enhancer && unsound(enhancer);
-  if (wrong) throw refuse(`enhancer.${wrong.field}`, wrong.expected, enhancer[wrong.field]);
+  checkDiffusion(checked, refuse);
+  const wrong = checked.enhancer && unsound(checked.enhancer);
+  if (wrong) throw refuse(`enhancer.${wrong.field}`, wrong.expected, checked.enhancer?.[wrong.field]);
   checkSpeakers(checked, refuse);
-  if (!firstStage && !secondStage && !speakerEncoder && !codec && !enhancer)
-    throw refuse('firstStage', 'at least one part', null);
+  if (!partNames.some((name) => checked[name])) throw refuse('firstStage', 'at least one part', null);
+}
+
+function checkDiffusion({ diffusion: found, codec }: Manifest, refuse: Refuse): void {
+  for (const [index, { channels, normGroups }] of found?.bands.entries() ?? [])
+    if (channels.some((width) => width % normGroups !== 0))
+      throw refuse(
+        `diffusion.bands[${index}].normGroups`,
+        'a divisor of every number of channels',
+        normGroups,
+      );
+  if (!found || !codec) return;
+  for (const [name, value, expected] of [
+    ['latent', found.latent, codec.dimension],
+    ['sampleRate', found.sampleRate, codec.sampleRate],
+  ] as const)
+    if (value !== expected) throw refuse(`diffusion.${name}`, `${expected} as in the codec`, value);
 }
 
 function checkSpeakers({ speakers, speakerEncoder, firstStage }: Manifest, refuse: Refuse): void {

@@ -77,6 +77,31 @@ export interface CodecManifest extends PartManifest {
   encoder: boolean;
 }
 
+/** One U-Net of multi-band diffusion, and how it is sampled. */
+export interface DiffusionBand {
+  /** Behind each level: [48, 192, 768, 3072]. */
+  channels: number[];
+  kernel: number;
+  stride: number;
+  residualBlocks: number;
+  /** Groups of every GroupNorm. */
+  normGroups: number;
+  /** Noise levels that it was trained on: rows of its step embeddings. */
+  steps: number;
+  /** β(t) = (β₀^(1/e) … β₁^(1/e))^e; null `clip`: samples are not clamped. */
+  schedule: { betaStart: number; betaEnd: number; exponent: number; noiseScale: number; clip: number | null };
+  /** Sets the levels of its sub-bands after the last step, by statistics in the file; null where it has none. */
+  processor: { bands: number; power: number } | null;
+}
+
+export interface DiffusionManifest extends PartManifest {
+  dtype: Dtype;
+  sampleRate: number;
+  /** Width of the codec's latent. */
+  latent: number;
+  bands: DiffusionBand[];
+}
+
 /** DeepFilterNet3 and the features that it reads. */
 export interface EnhancerManifest extends PartManifest {
   sampleRate: number;
@@ -112,6 +137,8 @@ export interface Manifest {
   secondStage: TransformerManifest | null;
   speakerEncoder: SpeakerEncoderManifest | null;
   codec: CodecManifest | null;
+  /** Another decoder of codes; absent where there is none. */
+  diffusion?: DiffusionManifest;
   /** Absent where there is none. */
   enhancer?: EnhancerManifest;
   speakers: SpeakerManifest[];

@@ -2,10 +2,17 @@ import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { readingFile } from './byte-reader.js';
 import { compareTensors } from './compare.js';
+import { isStatistic } from './diffusion.js';
 import { enhancerTensors } from './enhancer.js';
 import { statOf } from './file-asks.js';
 import { type Manifest, type PartManifest, readingManifest } from './manifest.js';
-import { codecTensors, type Expected, speakerEncoderTensors, transformerTensors } from './names.js';
+import {
+  codecTensors,
+  diffusionTensors,
+  type Expected,
+  speakerEncoderTensors,
+  transformerTensors,
+} from './names.js';
 import { shapesOf } from './part.js';
 import { all, ask, type Reading, readAsync, readSync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
@@ -24,7 +31,7 @@ export const checkModelFolderSync = (folder: string): Manifest => readSync(check
 
 function* checkingModelFolder(folder: string): Reading<Manifest> {
   const manifest = yield* readingManifest(folder);
-  const { firstStage, secondStage, speakerEncoder, codec, enhancer } = manifest;
+  const { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer } = manifest;
   const checks: (() => Reading<void>)[] = [];
   for (const stage of [firstStage, secondStage])
     if (stage) checks.push(() => checkPart(folder, stage, stage.dtype, () => transformerTensors(stage)));
@@ -35,11 +42,20 @@ function* checkingModelFolder(folder: string): Reading<Manifest> {
   if (codec) checks.push(() => checkPart(folder, codec, 'float32', (found) => codecTensors(codec, found)));
   if (enhancer)
     checks.push(() => checkPart(folder, enhancer, 'float32', (found) => enhancerTensors(enhancer, found)));
+  if (diffusion) {
+    const dtype = (name: string) => (isStatistic(name) ? 'float32' : diffusion.dtype);
+    checks.push(() => checkPart(folder, diffusion, dtype, (found) => diffusionTensors(diffusion, found)));
+  }
   yield* all(checks);
   return manifest;
 }
 
-function* checkPart(folder: string, part: PartManifest, dtype: string, expected: ExpectedOf): Reading<void> {
+function* checkPart(
+  folder: string,
+  part: PartManifest,
+  dtype: string | ((name: string) => string),
+  expectedOf: ExpectedOf,
+): Reading<void> {
   const file = join(folder, part.file);
   const bytes = yield* sizeOf(file, folder, part);
   if (bytes !== part.bytes)
@@ -50,14 +66,16 @@ function* checkPart(folder: string, part: PartManifest, dtype: string, expected:
     );
   const { tensors } = yield* readingFile(file, readingSafetensors);
   const shapes = shapesOf(tensors);
-  compareTensors(file, expected(shapes), shapes);
-  for (const [name, tensor] of tensors)
-    if (tensor.dtype !== dtype)
-      throw refuseCheckpoint(file, `tensor ${name} holds ${tensor.dtype} but the manifest says ${dtype}`, {
+  compareTensors(file, expectedOf(shapes), shapes);
+  for (const [name, tensor] of tensors) {
+    const expected = typeof dtype === 'string' ? dtype : dtype(name);
+    if (tensor.dtype !== expected)
+      throw refuseCheckpoint(file, `tensor ${name} holds ${tensor.dtype} but the manifest says ${expected}`, {
         tensor: name,
-        expected: dtype,
+        expected,
         found: tensor.dtype,
       });
+  }
 }
 
 function* sizeOf(file: string, folder: string, part: PartManifest): Reading<number> {

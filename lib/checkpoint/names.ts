@@ -3,7 +3,12 @@
  * a number.
  */
 
-import type { CodecManifest, SpeakerEncoderManifest, TransformerManifest } from './manifest.js';
+import type {
+  CodecManifest,
+  DiffusionManifest,
+  SpeakerEncoderManifest,
+  TransformerManifest,
+} from './manifest.js';
 
 type Pair = readonly [published: string, ours: string];
 
@@ -211,5 +216,51 @@ export function codecTensors(sizes: CodecSizes, found: ReadonlyMap<string, reado
   }
   for (let n = 0; n < sizes.storedCodebooks; n++)
     expected.set(`quantizer.${n}.embed`, { shape: [sizes.codebookSize, dimension] });
+  return expected;
+}
+
+/** Every tensor of multi-band diffusion: published names, of the network under `bands.#`, of its processor under `processors.#`. */
+export function diffusionTensors(
+  { latent, bands }: Pick<DiffusionManifest, 'latent' | 'bands'>,
+  found: ReadonlyMap<string, unknown>,
+): Expected {
+  const expected: Expected = new Map();
+  bands.forEach(({ channels, kernel, residualBlocks, steps, processor }, index) => {
+    const band = `bands.${index}`;
+    const need = (path: string, ...shape: number[]) => expected.set(`${band}.${path}`, { shape });
+    const residuals = (path: string, width: number) => {
+      for (let n = 0; n < residualBlocks; n++)
+        for (const half of [1, 2]) {
+          norm(`${path}.res_blocks.${n}.norm${half}`, width);
+          need(`${path}.res_blocks.${n}.conv${half}.weight`, width, width, 3);
+          need(`${path}.res_blocks.${n}.conv${half}.bias`, width);
+        }
+    };
+    const norm = (path: string, width: number) => {
+      need(`${path}.weight`, width);
+      need(`${path}.bias`, width);
+    };
+    const everyLevel = found.has(`${band}.embeddings.0.weight`);
+    channels.forEach((width, level) => {
+      const outer = channels[level - 1] ?? 1;
+      const encoder = `encoders.${level}`;
+      need(`${encoder}.conv.weight`, width, outer, kernel);
+      norm(`${encoder}.norm`, width);
+      residuals(encoder, width);
+      const decoder = `decoders.${channels.length - 1 - level}`;
+      residuals(decoder, width);
+      norm(`${decoder}.norm`, width);
+      need(`${decoder}.convtr.weight`, width, outer, kernel);
+      if (level === 0) need('embedding.weight', steps, width);
+      else if (everyLevel) need(`embeddings.${level - 1}.weight`, steps, width);
+    });
+    const deepest = channels.at(-1) ?? 0;
+    need('conv_codec.weight', deepest, latent, 1);
+    need('conv_codec.bias', deepest);
+    if (!processor) return;
+    expected.set(`processors.${index}.counts`, { shape: [1] });
+    for (const sum of ['sum_x', 'sum_x2', 'sum_target_x2'])
+      expected.set(`processors.${index}.${sum}`, { shape: [processor.bands] });
+  });
   return expected;
 }

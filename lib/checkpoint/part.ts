@@ -3,13 +3,29 @@ import { mostParts } from './limits.js';
 import { refuseCheckpoint } from './refuse.js';
 import type { SourceTensor } from './torch-file.js';
 
+/** The networks that a model may have. */
+export const partNames = [
+  'firstStage',
+  'secondStage',
+  'speakerEncoder',
+  'codec',
+  'diffusion',
+  'enhancer',
+] as const;
+export type PartName = (typeof partNames)[number];
+
 /** One network on its way into a model folder. */
 export interface PlannedPart<M> {
   /** Its entry in `metavoice.json`, without the file. */
   manifest: Omit<M, 'file' | 'bytes'>;
   /** What its numbers are stored as. */
   dtype: Dtype;
-  tensors: { name: string; source: SourceTensor }[];
+  tensors: {
+    name: string;
+    source: SourceTensor;
+    /** Where it is another. */
+    dtype?: Dtype;
+  }[];
   /** What the tensors lie in where it is no file of its own: a member of a zip, unpacked. */
   unpacked?: Buffer;
 }

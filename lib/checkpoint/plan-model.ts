@@ -4,10 +4,12 @@ import { MetaVoiceError } from '../errors.js';
 import type { Dtype } from '../native/contract.js';
 import { readingFile } from './byte-reader.js';
 import { planCodecFromTorch, planningCodecFromSafetensors } from './codec.js';
+import { planDiffusion } from './diffusion.js';
 import { planEnhancer } from './enhancer.js';
 import { readingEnhancer } from './enhancer-file.js';
 import type {
   CodecManifest,
+  DiffusionManifest,
   EnhancerManifest,
   Manifest,
   PartManifest,
@@ -30,12 +32,10 @@ export interface ModelPlan {
   secondStage: PlannedPart<TransformerManifest> | null;
   speakerEncoder: PlannedPart<SpeakerEncoderManifest> | null;
   codec: PlannedPart<CodecManifest> | null;
+  diffusion: PlannedPart<DiffusionManifest> | null;
   enhancer: PlannedPart<EnhancerManifest> | null;
   provenance: Manifest['provenance'];
 }
-
-export const partNames = ['firstStage', 'secondStage', 'speakerEncoder', 'codec', 'enhancer'] as const;
-export type PartName = (typeof partNames)[number];
 
 /** Something read, and what tells it from other content. */
 interface Fingerprinted<T> {
@@ -56,19 +56,23 @@ export const planModel = (files: PublishedFiles, dtype: Dtype, keepLayers?: stri
 export function* planningModel(files: PublishedFiles, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
   if (keepLayers !== undefined && !files.firstStage)
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', '`keepLayers` needs first_stage.pt, which is not there');
-  const [firstStage, secondStage, speakerEncoder, codec, enhancer] = yield* all([
+  const [firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer] = yield* all([
     () => fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
     () => fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
     () => fromTorch(files.speakerEncoder, planSpeakerEncoder),
     () => planCodecFile(files.codec),
+    () => fromTorch(files.diffusion, (file) => planDiffusion(file, dtype)),
     () => planEnhancerFile(files.enhancer),
   ]);
-  const found = [firstStage, secondStage, speakerEncoder, codec, enhancer];
+  // A part that came later changes no digest where it is absent.
+  const later = [diffusion, enhancer].filter((item) => item !== null);
+  const found = [firstStage, secondStage, speakerEncoder, codec, ...later];
   const plan: ModelPlan = {
     firstStage: firstStage?.part ?? null,
     secondStage: secondStage?.part ?? null,
     speakerEncoder: speakerEncoder?.part ?? null,
     codec: codec?.part ?? null,
+    diffusion: diffusion?.part ?? null,
     enhancer: enhancer?.part ?? null,
     provenance: {
       sources: found.flatMap((item) => (item ? [{ file: basename(item.file), bytes: item.bytes }] : [])),
@@ -149,6 +153,11 @@ function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
     const needed = second.vocabularies.length + second.outputs.length;
     if (codec.storedCodebooks < needed)
       agree(codecFile, 'the number of codebooks', needed, codec.storedCodebooks, 'the second stage');
+  }
+  const diffusion = plan.diffusion?.manifest;
+  if (codec && diffusion) {
+    agree(files.diffusion, 'the width of the latent', codec.dimension, diffusion.latent, 'the codec');
+    agree(files.diffusion, 'the sample rate', codec.sampleRate, diffusion.sampleRate, 'the codec');
   }
   const embedding = encoder?.embedding;
   for (const [stage, name] of [

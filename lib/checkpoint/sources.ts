@@ -13,6 +13,7 @@ export interface PublishedFiles {
   secondStage: string | null;
   speakerEncoder: string | null;
   codec: { file: string; header: SafetensorsHeader | null } | null;
+  diffusion: string | null;
   /** A folder, its zip, or a safetensors file. */
   enhancer: string | null;
 }
@@ -27,13 +28,14 @@ export const publishedNames = [
   'speaker_encoder.pt',
   'encodec_24khz*.th',
   '*.safetensors with the tensors of EnCodec',
+  'mbd_comp_8.pt',
   'DeepFilterNet3, DeepFilterNet3.zip or a *.safetensors with its tensors',
 ] as const;
 
 /**
- * Finds MetaVoice's three files, EnCodec's and DeepFilterNet's in a folder; EnCodec may also lie in a folder in it whose
- * name has `encodec`, DeepFilterNet in one that has `deepfilter`. EnCodec's `.th` file wins over a safetensors file,
- * DeepFilterNet's folder over its zip and that over a safetensors file, else the first by name.
+ * Finds MetaVoice's three files, EnCodec's, multi-band diffusion's and DeepFilterNet's in a folder; EnCodec may also lie in
+ * a folder in it whose name has `encodec`, DeepFilterNet in one that has `deepfilter`. EnCodec's `.th` file wins over a
+ * safetensors file, DeepFilterNet's folder over its zip and that over a safetensors file, else the first by name.
  */
 export const findPublished = (folder: string): Promise<PublishedFiles> => readAsync(findingPublished(folder));
 
@@ -47,10 +49,12 @@ export function* findingPublished(folder: string): Reading<PublishedFiles> {
   const firstStage = yield* find('first_stage.pt');
   const secondStage = yield* find('second_stage.pt');
   const speakerEncoder = yield* find('speaker_encoder.pt');
+  const diffusion = yield* find('mbd_comp_8.pt');
   const inner = entries.filter((name) => /encodec/i.test(name) && !/\.(th|safetensors|json)$/.test(name));
   let codec = yield* findCodec(folder, entries);
   for (const name of inner) codec ??= yield* findCodec(join(folder, name), yield* list(join(folder, name)));
-  return { firstStage, secondStage, speakerEncoder, codec, enhancer: yield* findEnhancer(folder, entries) };
+  const enhancer = yield* findEnhancer(folder, entries);
+  return { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer };
 }
 
 /** The files at given places. EnCodec's is told by its name: safetensors, or else torch's form. */

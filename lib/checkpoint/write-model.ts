@@ -5,12 +5,12 @@ import type { CopyJob, CopyPiece, Dtype } from '../native/contract.js';
 import { loadDoor } from '../runtime/load.js';
 import { type Manifest, manifestFile, type PartManifest } from './manifest.js';
 import { checkModelFolder } from './model-folder.js';
-import type { PlannedPart } from './part.js';
-import { entryOf, type ModelPlan, type PartName, partNames } from './plan-model.js';
+import { type PartName, type PlannedPart, partNames } from './part.js';
+import { entryOf, type ModelPlan } from './plan-model.js';
 import { planSafetensors } from './safetensors.js';
 
 export interface ConvertProgress {
-  /** The part that is written: `first stage`, `second stage`, `speaker encoder`, `codec` or `enhancer`. */
+  /** The part that is written: `first stage`, `second stage`, `speaker encoder`, `codec`, `diffusion` or `enhancer`. */
   phase: string;
   bytes: number;
   totalBytes: number;
@@ -26,6 +26,7 @@ const files: Readonly<Record<PartName, { file: string; phase: string }>> = {
   secondStage: { file: 'second_stage.safetensors', phase: 'second stage' },
   speakerEncoder: { file: 'speaker_encoder.safetensors', phase: 'speaker encoder' },
   codec: { file: 'codec.safetensors', phase: 'codec' },
+  diffusion: { file: 'diffusion.safetensors', phase: 'diffusion' },
   enhancer: { file: 'enhancer.safetensors', phase: 'enhancer' },
 };
 
@@ -92,10 +93,15 @@ export async function writeModel(
 
 function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string): PartJob {
   const { file, phase } = files[name];
-  const { tensors, dtype, unpacked } = part;
-  const planned = tensors.map((tensor) => ({ name: tensor.name, dtype, shape: tensor.source.shape }));
+  const { unpacked } = part;
+  const tensors = part.tensors.map((tensor) => ({ dtype: part.dtype, ...tensor }));
+  const planned = tensors.map(({ name: tensor, dtype, source }) => ({
+    name: tensor,
+    dtype,
+    shape: source.shape,
+  }));
   const { header, offsets, size } = planSafetensors(planned, { format: 'metavoice' });
-  const pieces = tensors.map(({ name: tensor, source }): CopyPiece => {
+  const pieces = tensors.map(({ name: tensor, source, dtype }): CopyPiece => {
     const { crc32 } = source;
     return {
       name: tensor,

@@ -1,6 +1,12 @@
 /** What a plan must know of a model: sizes, from headers alone. */
 
-import type { CodecManifest, Manifest, PartManifest, TransformerManifest } from '../checkpoint/manifest.js';
+import type {
+  CodecManifest,
+  DiffusionManifest,
+  Manifest,
+  PartManifest,
+  TransformerManifest,
+} from '../checkpoint/manifest.js';
 import type { PlannedPart } from '../checkpoint/part.js';
 import type { ModelPlan } from '../checkpoint/plan-model.js';
 import { product } from '../checkpoint/torch-file.js';
@@ -65,27 +71,37 @@ export const sizesOfManifest = ({
   secondStage,
   speakerEncoder,
   codec,
+  diffusion,
   sampling,
 }: Manifest): ModelSizes => ({
   firstStage,
   secondStage,
   speakerEncoder: speakerEncoder && { parameters: floatsIn(speakerEncoder) },
   codec: codec && { parameters: floatsIn(codec), frameRate: frameRateOf(codec) },
-  diffusion: null,
+  diffusion: diffusion ? { parameters: numbersOf(diffusion) } : null,
   ...(typeof sampling?.guidance === 'object' && (sampling.guidance.prompt ?? 1) > 1 && { guidanceRows: 3 }),
 });
 
 /** Of published files, before they are converted. */
-export const sizesOfPlan = ({ firstStage, secondStage, speakerEncoder, codec }: ModelPlan): ModelSizes => ({
+export const sizesOfPlan = ({
+  firstStage,
+  secondStage,
+  speakerEncoder,
+  codec,
+  diffusion,
+}: ModelPlan): ModelSizes => ({
   firstStage: firstStage?.manifest ?? null,
   secondStage: secondStage?.manifest ?? null,
   speakerEncoder: speakerEncoder && { parameters: numbersIn(speakerEncoder) },
   codec: codec && { parameters: numbersIn(codec), frameRate: frameRateOf(codec.manifest) },
-  diffusion: null,
+  diffusion: diffusion && { parameters: numbersIn(diffusion) },
 });
 
-/** Both are stored in float32; their headers are a few kilobytes. */
+/** Stored in float32; headers are a few kilobytes. */
 const floatsIn = ({ bytes }: PartManifest): number => Math.floor(bytes / 4);
+
+const numbersOf = ({ bytes, dtype }: DiffusionManifest): number =>
+  Math.floor(bytes / (dtype === 'float32' ? 4 : 2));
 
 const numbersIn = ({ tensors }: PlannedPart<PartManifest>): number =>
   tensors.reduce((sum, { source }) => sum + product(source.shape), 0);

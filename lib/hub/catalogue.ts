@@ -9,8 +9,8 @@ export const publishedModel = 'metavoiceio/metavoice-1B-v0.1';
 export const spokenParts = ['firstStage', 'secondStage', 'speakerEncoder', 'codec'] as const;
 /** What is fetched when it is asked for. */
 export const extraParts = ['diffusion', 'enhancer'] as const;
-/** Of these, what this version speaks with where it is there. */
-export const usedExtras = ['enhancer'] as const;
+/** Of these, what this version has a use for where it is there. */
+export const usedExtras = ['diffusion', 'enhancer'] as const;
 
 export type SpokenPart = (typeof spokenParts)[number];
 export type ExtraPart = (typeof extraParts)[number];

@@ -13,7 +13,7 @@ import {
 } from './catalogue.js';
 import { type Environment, type HubCache, hubCache } from './environment.js';
 
-/** The file of each part that speaks; null where the cache has not got it whole. */
+/** The file of each part; null where the cache has not got it whole. */
 export type HubPaths = { readonly [part in SpokenPart | (typeof usedExtras)[number]]: string | null };
 
 export interface HubModel {

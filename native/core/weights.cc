@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <sstream>
 
 #include "core/error.h"
@@ -49,6 +50,17 @@ Weights Weights::open(const std::string& path, Placement placement) {
 Weights Weights::scope(const std::string& name) const { return Weights(shared_, prefix_ + name + ".", placement_); }
 
 bool Weights::has(const std::string& name) const { return shared_->file.tensors.contains(prefix_ + name); }
+
+bool Weights::same_shapes(const std::string& one, const std::string& other) const {
+  const auto shapes = [this](const std::string& scope) {
+    const std::string prefix = prefix_ + scope + ".";
+    std::map<std::string, std::vector<int64_t>> result;
+    for (const auto& [name, stored] : shared_->file.tensors)
+      if (name.starts_with(prefix)) result.emplace(name.substr(prefix.size()), stored.shape);
+    return result;
+  };
+  return shapes(one) == shapes(other);
+}
 
 size_t Weights::bytes_used() const { return shared_->bytes; }
 

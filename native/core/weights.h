@@ -37,6 +37,9 @@ class Weights {
   // Undefined where the name is absent.
   at::Tensor optional(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
 
+  // Whether two scopes hold the same names with the same shapes.
+  bool same_shapes(const std::string& one, const std::string& other) const;
+
   const Placement& placement() const { return placement_; }
   size_t bytes_used() const;
 

@@ -2,9 +2,9 @@
 
 namespace metavoice::ops {
 
-bool all_finite(const at::Tensor& values) {
-  // x·0 is 0 for what is finite and NaN for the rest, and a NaN survives every sum.
-  return values.numel() == 0 || values.mul(0).sum(at::kFloat).item<float>() == 0.0F;
-}
+// x·0 is 0 for what is finite and NaN for the rest.
+at::Tensor zero_if_finite(const at::Tensor& values) { return values.mul(0).sum(at::kFloat); }
+
+bool all_finite(const at::Tensor& values) { return values.numel() == 0 || zero_if_finite(values).item<float>() == 0.0F; }
 
 }  // namespace metavoice::ops

@@ -9,7 +9,7 @@ import { publishedSizes, type StageSizes } from '../../dist/device/model-sizes.j
 import type { Dtype } from '../../dist/native/contract.js';
 import { fakeManifest } from './fake-metavoice.js';
 
-/** Both language models of MetaVoice-1B as published, without speaker encoder and codec. */
+/** Both language models of MetaVoice-1B as published, without the other parts. */
 export async function writeSparseModel(folder: string, dtype: Dtype): Promise<void> {
   await mkdir(folder, { recursive: true });
   const stage = async (file: string, sizes: StageSizes) => {
@@ -34,6 +34,7 @@ export async function writeSparseModel(folder: string, dtype: Dtype): Promise<vo
     },
     speakerEncoder: null,
     codec: null,
+    diffusion: undefined,
     speakers: [],
   };
   await writeFile(join(folder, manifestFile), JSON.stringify(manifest));

@@ -19,7 +19,7 @@ at::Tensor Encodec::encode(const at::Tensor& samples) const {
 }
 
 at::Tensor Encodec::decode(const at::Tensor& codes, DecoderState& state) const {
-  return decoder_.step(quantizer_.decode(codes.to(device_)), state);
+  return decoder_.step(latent(codes), state);
 }
 
 }  // namespace metavoice::models::encodec

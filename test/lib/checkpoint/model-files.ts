@@ -70,7 +70,7 @@ export function asFloat16(bytes: Buffer): Buffer {
 
 function halfOf(value: number): number {
   const magnitude = Math.abs(value);
-  const exponent = Math.max(-14, Math.floor(Math.log2(magnitude || 1)));
+  const exponent = Math.max(-14, Math.floor(Math.log2(magnitude || 2 ** -14)));
   const unit = 2 ** (exponent - 10);
   const exact = magnitude / unit;
   let rounded = Math.round(exact);

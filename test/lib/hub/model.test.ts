@@ -105,7 +105,14 @@ describe('a model in the cache', () => {
     mkdirSync(pointers[2]!);
     rmSync(join(dirname(pointers[3]!), 'config.json'));
     const { paths, missing } = findHubModel(publishedModel, { HF_HOME: home })!;
-    expect(Object.values(paths)).toEqual([null, null, null, null, null]);
+    expect(paths).toEqual({
+      diffusion: null,
+      enhancer: null,
+      firstStage: null,
+      secondStage: null,
+      speakerEncoder: null,
+      codec: null,
+    });
     expect(missing.map(({ file }) => file.path)).toEqual([...own, 'config.json']);
   });
 

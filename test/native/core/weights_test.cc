@@ -34,6 +34,16 @@ TEST_SUITE("core/weights") {
     CHECK(error.details() == core::Error::Details{{"file", stored.path}, {"tensor", "layers.1.weight"}, {"expected", "[2, any]"}});
   }
 
+  TEST_CASE("two scopes are alike in names and shapes, or not") {
+    const TemporaryFolder folder;
+    const at::Tensor row = at::ones({3});
+    write_safetensors(folder.file("some"), {{"a.x", row}, {"a.y", row}, {"b.x", row}, {"b.y", row * 2}, {"c.x", row}, {"d.x", row}, {"d.y", at::ones({4})}});
+    const Weights weights = Weights::open(folder.file("some"), {});
+    CHECK(weights.same_shapes("a", "b"));
+    CHECK_FALSE(weights.same_shapes("a", "c"));
+    CHECK_FALSE(weights.same_shapes("a", "d"));
+  }
+
   TEST_CASE("refuses a shape, and says both") {
     const Stored stored;
     const Weights weights = stored.open();
