@@ -150,15 +150,34 @@ export interface CodecDescription {
   codebooks: number;
 }
 
+export interface DiffusionDescription {
+  file: string;
+  sampleRate: number;
+  /** One for each U-Net of the file, as in its manifest. */
+  bands: {
+    stride: number;
+    normGroups: number;
+    schedule: {
+      betaStart: number;
+      betaEnd: number;
+      exponent: number;
+      noiseScale: number;
+      clip: number | null;
+    };
+    processor: { bands: number; power: number } | null;
+  }[];
+}
+
 export interface ModelDescription {
   /** `cpu` or `cuda:N`. */
   device: string;
-  /** Of the two language models; the speaker encoder and the codec are always float32. */
+  /** Of the two language models and of diffusion; the speaker encoder and the codec are always float32. */
   dtype: Dtype;
   firstStage: FirstStageDescription | null;
   secondStage: SecondStageDescription | null;
   speakerEncoder: { file: string } | null;
   codec: CodecDescription | null;
+  diffusion: DiffusionDescription | null;
   /** Utterances of the greatest length that the key-value pool holds; up to four times as many short ones share it. */
   batchSize: number;
   /** Utterances that may wait for a place; start() refuses more with ERR_QUEUE_FULL, but never one of a later segment. */
@@ -204,6 +223,8 @@ export interface UtteranceRequest {
   lookAhead: number;
   /** One second-stage pass over the whole utterance, in the reference's form; then one chunk. */
   whole: boolean;
+  /** Evaluations of the diffusion decoder; 0: the codec's own decoder speaks. */
+  diffusionSteps: number;
   /** At most so many frames; the model's own windows limit it too. */
   maximumFrames: number;
   /** Finished chunks that may wait for the reader before the utterance rests. */
@@ -280,6 +301,8 @@ export interface NativeModel {
     codebooks: number | null;
     /** Frames that the codec's first piece needs, unless it is the whole: 7 in the published one. */
     firstFrames: number | null;
+    /** Frames that windowed diffusion must know behind a chunk: 15 at 75 Hz; null without that decoder. */
+    diffusionContext: number | null;
     /** Positions of the first stage's window and columns of the second stage's. */
     firstStageWindow: number | null;
     secondStageWindow: number | null;
@@ -314,6 +337,17 @@ export interface NativeModel {
   ): Promise<{ codes: Uint16Array; frames: number }>;
   /** Whole when `pieces` is null, else in pieces of so many frames with carried state. */
   decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
+  /**
+   * Whole diffusion; with `chunkEnds`, windows that follow chunks ending at these frames. `noise` [bands, steps, frames ·
+   * hop] is given instead of drawn from the seed; only for the whole.
+   */
+  diffuse(
+    codes: Uint16Array,
+    seed: number,
+    noise: Float32Array | NativeSamples | null,
+    steps: number,
+    chunkEnds: Int32Array | null,
+  ): Promise<Float32Array>;
   /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */
   readBandwidth(): Promise<number>;
   /** The most bytes that libtorch held of the GPU at a time in this process; null on the CPU. */

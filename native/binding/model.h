@@ -38,6 +38,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value second_stage_logits(const Napi::CallbackInfo& info);
   Napi::Value encode(const Napi::CallbackInfo& info);
   Napi::Value decode(const Napi::CallbackInfo& info);
+  Napi::Value diffuse(const Napi::CallbackInfo& info);
   Napi::Value read_bandwidth(const Napi::CallbackInfo& info);
   Napi::Value peak_device_bytes(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
@@ -49,6 +50,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   std::shared_ptr<Classes> classes_;
   Napi::ObjectReference facts_;
   int64_t codebooks_ = 0;  // of the codec; 0 without one
+  int64_t bands_ = 0;      // of the diffusion decoder
 };
 
 engine::ModelDescription description_of(const Napi::Object& value);

@@ -97,6 +97,7 @@ export class FakeModel implements NativeModel {
     hop,
     codebooks: 8,
     firstFrames: 7,
+    diffusionContext: 15,
     firstStageWindow: 2048,
     secondStageWindow: 1024,
     speakerEmbedding: 4,
@@ -165,6 +166,7 @@ export class FakeModel implements NativeModel {
     new Float32Array(6 * (codes.length / 2) * 1025);
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+  diffuse = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
   readBandwidth = async () => 1e9;
   peakDeviceBytes = async () => null;
 }

@@ -175,11 +175,39 @@ describe('the stages refuse', () => {
     ],
     ['an empty piece', (s) => s.decode(codes(20), { pieces: [20, 0] }), 'RangeError', /`pieces\[1\]`/],
     ['letters the model does not know', async (s) => s.tokenize('привет'), 'MetaVoiceError', /U\+043F/],
+    ['a diffusion without a seed', (s) => s.diffuse(codes(9), wrong({})), 'TypeError', /a number for `seed`/],
+    ['a negative seed', (s) => s.diffuse(codes(9), { seed: -1 }), 'RangeError', /`seed`/],
+    ['no diffusion steps', (s) => s.diffuse(codes(9), { seed: 1, steps: 0 }), 'RangeError', /`steps`/],
     [
-      'the diffusion decoder',
-      (s) => s.diffuse(codes(9), { seed: 1 }),
-      'MetaVoiceError',
-      /not in this version/,
+      'more diffusion steps than were trained',
+      (s) => s.diffuse(codes(9), { seed: 1, steps: 1001 }),
+      'RangeError',
+      /between 1 and 1000 for `steps`/,
+    ],
+    [
+      'noise of another length',
+      (s) => s.diffuse(codes(9), { noise: new Float32Array(4), steps: 2 }),
+      'RangeError',
+      /23040 numbers for `noise.length`/,
+    ],
+    [
+      'noise and a seed',
+      (s) => s.diffuse(codes(9), wrong({ seed: 1, noise: new Float32Array(23040), steps: 2 })),
+      'TypeError',
+      /noise without a seed/,
+    ],
+    [
+      'chunks that do not grow',
+      (s) => s.diffuse(codes(9), { seed: 1, chunkEnds: [5, 5] }),
+      'RangeError',
+      /an integer above 5 for `chunkEnds\[1\]`/,
+    ],
+    ['no chunks', (s) => s.diffuse(codes(9), { seed: 1, chunkEnds: [] }), 'RangeError', /`chunkEnds.length`/],
+    [
+      'diffusion of codes of another codec',
+      (s) => s.diffuse(codes(9, 1024), { seed: 1 }),
+      'RangeError',
+      /codebooks/,
     ],
     ['the enhancer', (s) => s.enhance(new Float32Array(9), 48000), 'MetaVoiceError', /not in this version/],
   ])('%s', async (_, call, name, message) => {
@@ -194,6 +222,7 @@ describe('the stages refuse', () => {
     ['speakerEncoder', (s) => s.embedSpeaker(new Float32Array(9), 16000), /speaker_encoder\.pt/],
     ['codec', (s) => s.decode(codes(9)), /encodec_24khz\*\.th/],
     ['codec', (s) => s.encode(new Float32Array(9), 24000), /encodec_24khz\*\.th/],
+    ['diffusion', (s) => s.diffuse(codes(9), { seed: 1 }), /mbd_comp_8\.pt/],
   ])('to use an absent %s', async (part, call, message) => {
     const stages = open({ [part]: null });
     await expect(call(stages)).rejects.toMatchObject({
