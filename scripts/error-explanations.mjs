@@ -227,7 +227,7 @@ export const explanations = {
   },
   ERR_UNSUPPORTED: {
     causes: [
-      'An option of a later version: quantised weights, the diffusion decoder, the enhancer.',
+      'An option of a later version: quantised weights, the enhancer.',
       'A stream that is read a second time.',
     ],
     mend: 'Do as the message says; call `stream()` again for another reading.',

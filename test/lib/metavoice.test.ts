@@ -180,6 +180,7 @@ describe('what the engine is asked', () => {
     const native = new FakeModel(100);
     const plan: SpeechPlan = {
       seed: 1,
+      decoder: { decoder: 'encodec', reason: 'a test' },
       sampleRate: 24000,
       hop: 320,
       judged: 0,
@@ -222,6 +223,7 @@ describe('what the engine is asked', () => {
             guidance: { speaker: 1, prompt: 1 },
             constrain: true,
           },
+          diffusionSteps: 0,
           chunkEnds: Int32Array.of(60, 120),
           lookAhead: 16,
           likelyFrames: 0,
