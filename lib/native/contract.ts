@@ -245,7 +245,7 @@ export interface NativeChunk {
   endReason: 'end' | 'limit' | null;
   /** Milliseconds spent so far in this utterance, and first-stage steps taken. */
   timings: { prefill: number; firstStage: number; secondStage: number; decoder: number; steps: number };
-  /** First-stage steps and second-stage passes so far that overflowed and were done again in float32. */
+  /** First-stage steps, and second-stage passes and windows of diffusion so far, that overflowed and were done again in float32. */
   health: { redoneSteps: number; redoneWindows: number };
 }
 
