@@ -1,17 +1,27 @@
 /** From what a model folder says of itself to what the engine is told. */
 
 import { join } from 'node:path';
-import type { EnhancerManifest, Manifest, TransformerManifest } from './checkpoint/manifest.js';
+import type {
+  DiffusionManifest,
+  EnhancerManifest,
+  Manifest,
+  TransformerManifest,
+} from './checkpoint/manifest.js';
+import type { PartName } from './checkpoint/part.js';
 import { MetaVoiceError } from './errors.js';
-import type { EnhancerDescription, ModelDescription, TransformerDescription } from './native/contract.js';
-
-export type PartName = 'firstStage' | 'secondStage' | 'speakerEncoder' | 'codec' | 'enhancer';
+import type {
+  DiffusionDescription,
+  EnhancerDescription,
+  ModelDescription,
+  TransformerDescription,
+} from './native/contract.js';
 
 const parts: Record<PartName, { words: string; file: string }> = {
   firstStage: { words: 'first stage', file: 'first_stage.pt' },
   secondStage: { words: 'second stage', file: 'second_stage.pt' },
   speakerEncoder: { words: 'speaker encoder', file: 'speaker_encoder.pt' },
   codec: { words: 'EnCodec codec', file: 'encodec_24khz*.th' },
+  diffusion: { words: 'diffusion decoder', file: 'mbd_comp_8.pt' },
   enhancer: { words: 'DeepFilterNet3 enhancer', file: 'DeepFilterNet3' },
 };
 
@@ -40,7 +50,7 @@ export function describeModel(
     'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cacheRows' | 'cachePositions' | 'deterministic'
   >,
 ): ModelDescription {
-  const { firstStage, secondStage, speakerEncoder, codec, enhancer } = manifest;
+  const { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer } = manifest;
   return {
     ...run,
     firstStage: firstStage && {
@@ -60,6 +70,7 @@ export function describeModel(
       ratios: codec.ratios,
       codebooks: codec.codebooks,
     },
+    diffusion: diffusion ? describeDiffusion(folder, diffusion) : null,
     enhancer: enhancer ? describeEnhancer(folder, enhancer) : null,
   };
 }
@@ -73,6 +84,20 @@ function describeTransformer(folder: string, stage: TransformerManifest): Transf
   const { heads, norm, normEpsilon, activation } = stage;
   return { file: join(folder, stage.file), heads, norm, normEpsilon, activation };
 }
+
+const describeDiffusion = (
+  folder: string,
+  { file, sampleRate, bands }: DiffusionManifest,
+): DiffusionDescription => ({
+  file: join(folder, file),
+  sampleRate,
+  bands: bands.map(({ stride, normGroups, schedule, processor }) => ({
+    stride,
+    normGroups,
+    schedule,
+    processor,
+  })),
+});
 
 /** Ids of the first stage: two codebooks, end of audio, then text from the tokenizer's offset on. */
 export function firstStageCodebook(folder: string, manifest: Manifest, stage: TransformerManifest): number {

@@ -28,6 +28,7 @@ export type { AudioChunk, SpeechHealth } from './stream/chunks.js';
 export type { Codes } from './stream/codes.js';
 export type { Speech, SpeechTimings } from './stream/collect.js';
 export type { SpeechEvent, SpeechOutcome } from './stream/diagnostics.js';
+export type { DecoderChoice } from './stream/plan.js';
 export type { NodeReadableOptions, SpeechStream } from './stream/speech-stream.js';
 export { synthesize } from './synthesize.js';
 export type { VoiceQuality } from './voice/quality.js';

@@ -28,6 +28,8 @@ export interface LoadedModel {
   readonly policy: DevicePolicy;
   /** What was planned for. */
   readonly plan: MemoryPlan;
+  /** The same with the diffusion decoder, which is loaded when it first speaks; null where the model has none. */
+  readonly diffusionPlan: MemoryPlan | null;
   /** Resident bytes of the process before the model was loaded. */
   readonly residentBefore: number;
   readonly libtorch: { readonly version: string; readonly directory: string; readonly source: string };
@@ -65,7 +67,9 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   });
   signal?.throwIfAborted();
 
-  const plan = requireRoom(model, manifest, policy, facts, options);
+  const planned = planFor(model, manifest, policy, facts, options);
+  const plan = requireRoom(planned('encodec'));
+  const diffusionPlan = manifest.diffusion ? planned('diffusion') : null;
   const residentBefore = process.memoryUsage.rss();
   onProgress?.({ phase: 'load', part: 'model' });
   const sizes = sizesOfManifest(manifest);
@@ -78,7 +82,18 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
     throw signal.reason;
   }
   const found = { version: libtorch.version, directory: libtorch.directory, source: libtorch.source };
-  return { native, engine, manifest, folder, source: model, policy, plan, residentBefore, libtorch: found };
+  return {
+    native,
+    engine,
+    manifest,
+    folder,
+    source: model,
+    policy,
+    plan,
+    diffusionPlan,
+    residentBefore,
+    libtorch: found,
+  };
 }
 
 /** What the policy decides from, once the engine is open. */
@@ -99,21 +114,31 @@ export function deviceFacts(
   };
 }
 
-/** The plan of a model that fits; ERR_OUT_OF_MEMORY, with the numbers and what would fit, for one that does not. */
-function requireRoom(
+/** The plan of a model with one of its decoders. */
+function planFor(
   model: string,
   manifest: Manifest,
   policy: DevicePolicy,
   facts: DeviceFacts,
   { batchSize, maxSeconds }: ResolvedLoadOptions,
-): MemoryPlan {
+): (decoder: MemoryPlan['decoder']) => MemoryPlan {
   const { dtype, quantization } = policy;
-  const request = { dtype, quantization, decoder: 'encodec', batchSize, maxSeconds } as const;
-  const plan = planMemory(sizesOfManifest(manifest), plannedDevice(policy, facts), request, {
-    model,
-    runtimeOpen: true,
-    allows: (alternative) => alternative.quantization === 'none',
-  });
+  const device = plannedDevice(policy, facts);
+  return (decoder) =>
+    planMemory(
+      sizesOfManifest(manifest),
+      device,
+      { dtype, quantization, decoder, batchSize, maxSeconds },
+      {
+        model,
+        runtimeOpen: true,
+        allows: (alternative) => alternative.quantization === 'none',
+      },
+    );
+}
+
+/** A plan that fits; ERR_OUT_OF_MEMORY, with the numbers and what would fit, for one that does not. */
+function requireRoom(plan: MemoryPlan): MemoryPlan {
   if (plan.fits) return plan;
   const parts = Object.entries(plan.parts)
     .filter(([, bytes]) => bytes > 0)
@@ -121,7 +146,7 @@ function requireRoom(
     .join(', ');
   throw new MetaVoiceError(
     'ERR_OUT_OF_MEMORY',
-    `expected ${model} to fit ${plan.device} but ${plan.advice} (${parts}); or use another device`,
+    `expected ${plan.model} to fit ${plan.device} but ${plan.advice} (${parts}); or use another device`,
     { details: { plan } },
   );
 }

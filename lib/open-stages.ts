@@ -5,7 +5,8 @@
 
 import { asking, callSite } from './call-site.js';
 import type { Manifest } from './checkpoint/manifest.js';
-import { firstStageCodebook, type PartName, requirePart, secondStageCodebook } from './describe-model.js';
+import type { PartName } from './checkpoint/part.js';
+import { firstStageCodebook, requirePart, secondStageCodebook } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
 import { handOver } from './hand-over.js';
 import { expectedRange, expectedType, isString } from './is.js';
@@ -15,7 +16,14 @@ import { copyOptions, integerOf, numberOf } from './option-values.js';
 import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
-import { requireCodes, requireFloats, requireIds, requirePieces, requireSpeaker } from './stage-arguments.js';
+import {
+  requireChunkEnds,
+  requireCodes,
+  requireFloats,
+  requireIds,
+  requirePieces,
+  requireSpeaker,
+} from './stage-arguments.js';
 import { type Codes, splitCodes } from './stream/codes.js';
 import { normalizeText } from './text/normalize.js';
 import { requireSampleRate } from './voice-source.js';
@@ -46,6 +54,11 @@ export interface DistributionSettings {
   topP?: number;
   topK?: number;
 }
+
+/** How `Stages.diffuse` samples. */
+export type DiffusionSettings =
+  | { seed: number; steps?: number; chunkEnds?: readonly number[] }
+  | { noise: Float32Array; steps?: number };
 
 /** Makes the object around a model that is loaded; not in the package's entry, where users call `Stages.open`. */
 export let createStages: (model: LoadedModel) => Stages;
@@ -225,26 +238,45 @@ export class Stages implements AsyncDisposable {
   async decode(codes: Codes, options?: { pieces?: readonly number[] }): Promise<Float32Array> {
     const site = callSite(this.decode);
     this.#requireOpen();
-    const { codebookSize, codebooks } = this.#part('codec');
     const { pieces } = copyOptions(options, 'options', ['pieces']);
-    if (typeof codes !== 'object' || codes === null || !Array.isArray(codes.codebooks))
-      throw expectedType('{ codebooks, frames }', 'codes', codes);
-    if (codes.codebooks.length !== codebooks)
-      throw expectedRange(`${codebooks} codebooks`, 'codes.codebooks.length', codes.codebooks.length);
-    const flat = requireCodes(codes.codebooks, 'codes.codebooks', codebookSize);
-    const frames = flat.length / codebooks;
-    if (codes.frames !== frames)
-      throw expectedRange(`${frames} as in its codebooks`, 'codes.frames', codes.frames);
+    const flat = this.#requireCodes(codes);
     const cut =
       pieces === undefined
         ? null
-        : requirePieces(pieces, 'pieces', frames, this.#model.native.facts.firstFrames ?? 1);
+        : requirePieces(pieces, 'pieces', codes.frames, this.#model.native.facts.firstFrames ?? 1);
     return asking(site, () => this.#model.native.decode(flat, cut));
   }
 
-  /** The multi-band diffusion decoder. Not in this version: ERR_UNSUPPORTED. */
-  async diffuse(_codes: Codes, _options: { seed: number } | { noise: Float32Array }): Promise<Float32Array> {
-    throw unsupported('diffusion decoder');
+  /**
+   * The multi-band diffusion decoder, levels set by the EnCodec decoder's in 32 bands: frames · hop samples at the codec's
+   * rate, before loudness.
+   *
+   * @param options.seed Of the noise, drawn by band, step and sample. Integer from 0.
+   * @param options.noise Given instead, [bands, steps, frames · hop]: the first of each band is the start.
+   * @param options.steps Evaluations of each network, up to as many as it was trained on. More are slower and finer.
+   * @default 20
+   * @param options.chunkEnds Ends of chunks in frames, growing: in windows that follow them, as a stream speaks. The whole
+   * at once when omitted.
+   */
+  async diffuse(codes: Codes, options: DiffusionSettings): Promise<Float32Array> {
+    const site = callSite(this.diffuse);
+    this.#requireOpen();
+    const { bands } = this.#part('diffusion');
+    const flat = this.#requireCodes(codes);
+    const given = copyOptions(options, 'options', ['seed', 'noise', 'steps', 'chunkEnds']);
+    const most = Math.min(...bands.map(({ steps }) => steps));
+    const steps = given.steps === undefined ? Math.min(20, most) : integerOf(given.steps, 'steps', 1, most);
+    const ends = given.chunkEnds === undefined ? null : requireChunkEnds(given.chunkEnds, 'chunkEnds');
+    const { native } = this.#model;
+    if (given.noise === undefined) {
+      const seed = integerOf(required(given.seed, 'seed'), 'seed', 0, Number.MAX_SAFE_INTEGER);
+      return asking(site, () => native.diffuse(flat, seed, null, steps, ends));
+    }
+    if (given.seed !== undefined || ends)
+      throw expectedType('noise without a seed or chunk ends', 'options', options);
+    const samples = codes.frames * native.facts.hop!;
+    const noise = requireFloats(given.noise, 'noise', bands.length * steps * samples);
+    return asking(site, async () => native.diffuse(flat, 0, await handOver(native, noise), steps, null));
   }
 
   /**
@@ -307,6 +339,20 @@ export class Stages implements AsyncDisposable {
 
   #part<P extends PartName>(part: P): NonNullable<Manifest[P]> {
     return requirePart(this.#model.manifest, part, this.#model.source);
+  }
+
+  /** Codes of every codebook as one array [codebooks, frames]. */
+  #requireCodes(codes: Codes): Uint16Array {
+    const { codebookSize, codebooks } = this.#part('codec');
+    if (typeof codes !== 'object' || codes === null || !Array.isArray(codes.codebooks))
+      throw expectedType('{ codebooks, frames }', 'codes', codes);
+    if (codes.codebooks.length !== codebooks)
+      throw expectedRange(`${codebooks} codebooks`, 'codes.codebooks.length', codes.codebooks.length);
+    const flat = requireCodes(codes.codebooks, 'codes.codebooks', codebookSize);
+    const frames = flat.length / codebooks;
+    if (codes.frames !== frames)
+      throw expectedRange(`${frames} as in its codebooks`, 'codes.frames', codes.frames);
+    return flat;
   }
 
   #requirePrompt(ids: Int32Array, speaker: Float32Array) {

@@ -164,6 +164,9 @@ export type TextSource = string | AsyncIterable<string> | Iterable<string>;
 /** Seconds of `flushSeconds`. */
 export const longestFlush = 3600;
 
+/** Of `diffusionSteps`, whatever the model. */
+export const mostDiffusionSteps = 1000;
+
 /** What is done about what the check of a speech finds. */
 export type CheckMode = 'off' | 'report' | 'respeak';
 
@@ -182,10 +185,18 @@ export interface SpeakOptions {
   seed?: number;
   sampling?: SamplingOptions;
   /**
-   * What turns codes into sound. `'diffusion'` is not in this version.
-   * @default 'auto', which is 'encodec'
+   * What turns codes into sound: `'encodec'`, small and fast, or `'diffusion'`, cleaner, 5.3 TFLOP a second of sound, where
+   * the model has it. `'auto'` takes diffusion where the GPU computes it faster than speech and has room for it; which one
+   * spoke, and why, is in the `Speech`.
+   * @default 'auto'
    */
   decoder?: 'auto' | 'encodec' | 'diffusion';
+  /**
+   * Evaluations of the diffusion decoder's networks. Fewer are faster in proportion, and rougher: 20 is the published count.
+   * Integer, 1 to as many steps as they were trained on (1,000).
+   * @default 20
+   */
+  diffusionSteps?: number;
   /**
    * Takes noise out of the speech, with DeepFilterNet3, which gives it at 48 kHz. Some 40 ms of each chunk come with the next
    * one. `true` is refused (ERR_MODEL_NOT_FOUND) where the model has no enhancer.
@@ -261,6 +272,7 @@ export const defaults = {
   },
   speak: {
     decoder: 'auto',
+    diffusionSteps: 20,
     enhance: 'auto',
     quality: 'stream',
     continuity: 'independent',

@@ -3,7 +3,10 @@
 import type { CallSite } from './call-site.js';
 import { Checker, voiceReference } from './check/checker.js';
 import { restsOf } from './check/rests.js';
+import type { Manifest } from './checkpoint/manifest.js';
+import { chooseDecoder } from './choose-decoder.js';
 import { requirePart } from './describe-model.js';
+import { expectedRange } from './is.js';
 import type { LoadedModel } from './load-model.js';
 import type { UtteranceRequest } from './native/contract.js';
 import type { TextSource } from './options.js';
@@ -36,6 +39,7 @@ export interface RequestLimits {
 type PlanFacts = Pick<
   SpeechPlan,
   | 'seed'
+  | 'decoder'
   | 'spokenRate'
   | 'sampleRate'
   | 'hop'
@@ -57,11 +61,12 @@ type PlanFacts = Pick<
  * ERR_MODEL_NOT_FOUND for an enhancer that the model has not got
  */
 export function planSpeech(
-  { manifest, native, source }: LoadedModel,
+  model: LoadedModel,
   text: TextSource,
   options: ResolvedSpeakOptions,
   { maxSeconds, batchSize, site }: RequestLimits,
 ): PlanFacts {
+  const { manifest, native, source } = model;
   const firstStage = requirePart(manifest, 'firstStage', source);
   const secondStage = requirePart(manifest, 'secondStage', source);
   const { sampleRate: spokenRate, ratios } = requirePart(manifest, 'codec', source);
@@ -72,9 +77,12 @@ export function planSpeech(
 
   // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
   const windowFrames = Math.ceil(firstStage.positions / 2);
-  const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions);
+  const decoder = chooseDecoder(options.decoder, model);
+  const diffuses = decoder.decoder === 'diffusion';
+  const behind = lookAhead + (diffuses ? (native.facts.diffusionContext ?? 0) : 0);
+  const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions, behind);
   const ends = chunkEnds(frameRate, schedule, windowFrames, native.facts.firstFrames ?? 1);
-  const chunkFrames = longestChunk(ends) + lookAhead;
+  const chunkFrames = longestChunk(ends) + behind;
   const limits = { chunkFrames, frameRate };
   const maximumFrames =
     maxSeconds === null ? Infinity : Math.max(1, Math.floor(maxSeconds * frameRate + 1e-6));
@@ -94,11 +102,13 @@ export function planSpeech(
     chunkEnds: ends,
     lookAhead,
     whole: options.quality === 'whole',
+    diffusionSteps: diffuses ? stepsOf(manifest, options.diffusionSteps) : 0,
     // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
     maximumFrames: Math.min(maximumFrames, windowFrames),
   };
   return {
     seed: options.seed,
+    decoder,
     spokenRate,
     sampleRate,
     hop,
@@ -134,4 +144,12 @@ export function planSpeech(
         voice: manifest.speakerEncoder ? voiceReference(native, speaker) : null,
       }),
   };
+}
+
+/** No more evaluations than noise levels that the networks were trained on. */
+function stepsOf({ diffusion }: Manifest, asked: number): number {
+  const most = Math.min(...(diffusion?.bands ?? []).map(({ steps }) => steps));
+  if (asked > most)
+    throw expectedRange(`at most ${most}, which the model was trained on`, 'diffusionSteps', asked);
+  return asked;
 }

@@ -28,6 +28,7 @@ import {
   type Logger,
   longestFlush,
   longestPause,
+  mostDiffusionSteps,
   type OnProgress,
   type ResolvedPauses,
   type SpeakOptions,
@@ -58,7 +59,8 @@ export interface ResolvedSpeakOptions {
   readonly voice: VoiceSource | null;
   readonly seed: number;
   readonly sampling: AskedSampling;
-  readonly decoder: 'encodec';
+  readonly decoder: 'auto' | 'encodec' | 'diffusion';
+  readonly diffusionSteps: number;
   readonly enhance: 'auto' | boolean;
   readonly quality: 'stream' | 'whole';
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
@@ -93,6 +95,7 @@ export const speakKeys = [
   'seed',
   'sampling',
   'decoder',
+  'diffusionSteps',
   'enhance',
   'quality',
   'chunkSeconds',
@@ -165,6 +168,12 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
         : integerOf(options.seed, 'seed', 0, Number.MAX_SAFE_INTEGER),
     sampling: resolveSampling(options.sampling),
     decoder: resolveDecoder(orDefault(options.decoder, defaults.speak.decoder)),
+    diffusionSteps: integerOf(
+      orDefault(options.diffusionSteps, defaults.speak.diffusionSteps),
+      'diffusionSteps',
+      1,
+      mostDiffusionSteps,
+    ),
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
@@ -216,13 +225,9 @@ function fromEnvironment(
   return [environment[variable] || undefined, variable];
 }
 
-function resolveDecoder(value: unknown): 'encodec' {
+function resolveDecoder(value: unknown): ResolvedSpeakOptions['decoder'] {
   requireOneOf(value, ['auto', 'encodec', 'diffusion'], 'decoder');
-  if (value !== 'diffusion') return 'encodec';
-  throw new MetaVoiceError(
-    'ERR_UNSUPPORTED',
-    "expected decoder 'auto' or 'encodec' but 'diffusion' was asked for: the diffusion decoder is not in this version",
-  );
+  return value as ResolvedSpeakOptions['decoder'];
 }
 
 function resolveEnhance(value: unknown): 'auto' | boolean {

@@ -64,6 +64,16 @@ export function requirePieces(
   return Int32Array.from(value);
 }
 
+/** Ends of chunks in frames, each behind the one before. */
+export function requireChunkEnds(value: unknown, name: string): Int32Array {
+  if (!Array.isArray(value)) throw expectedType('an array of frames', name, value);
+  if (value.length === 0) throw expectedRange('at least one end', `${name}.length`, 0);
+  for (const [i, end] of value.entries())
+    if (!isInteger(end) || !inRange(end, (value[i - 1] ?? 0) + 1, 2 ** 31 - 1))
+      throw expectedRange(`an integer above ${value[i - 1] ?? 0}`, `${name}[${i}]`, end);
+  return Int32Array.from(value);
+}
+
 /** @param size numbers of the embedding; 0 where the stage takes no speaker */
 export function requireSpeaker(speaker: unknown, size: number): void {
   requireFloats(speaker, 'speaker', size > 0 ? size : undefined);

@@ -4,5 +4,11 @@
 export { decodeAudio } from './audio/decode.js';
 export { type ErrorCode, errorCodes, MetaVoiceError } from './errors.js';
 export type { Dtype } from './native/contract.js';
-export { type DistributionSettings, Stages, type StagesOptions, type TokenizedText } from './open-stages.js';
+export {
+  type DiffusionSettings,
+  type DistributionSettings,
+  Stages,
+  type StagesOptions,
+  type TokenizedText,
+} from './open-stages.js';
 export type { Codes } from './stream/codes.js';

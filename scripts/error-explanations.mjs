@@ -226,10 +226,7 @@ export const explanations = {
     },
   },
   ERR_UNSUPPORTED: {
-    causes: [
-      'An option of a later version: quantised weights, the diffusion decoder.',
-      'A stream that is read a second time.',
-    ],
+    causes: ['An option of a later version: quantised weights.', 'A stream that is read a second time.'],
     mend: 'Do as the message says; call `stream()` again for another reading.',
     where: '`lib/resolve-options.ts`, before any work; `lib/stream`',
     details: {},

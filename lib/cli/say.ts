@@ -37,7 +37,8 @@ ${loadHelp}
   --top-k N           default what the model advises, else off
   --guidance X[,Y]    how strongly to follow the speaker, and the text; default what the model advises, else 3
   --quality Q         stream (default) or whole
-  --decoder D         auto or encodec
+  --decoder D         auto (default), encodec or diffusion
+  --diffusion-steps N evaluations of the diffusion decoder; default 20
   --enhance W         take noise out of the speech: auto (default: where the model can), on or off
   --pause X[,Y[,Z]]   seconds of silence after a sentence, a clause, a paragraph; default 0.3,0.1,0.7
   --flush X           speak what is there when stdin gives nothing for so many seconds; default 0.7
@@ -59,6 +60,7 @@ const known = {
   guidance: { type: 'string' },
   quality: { type: 'string' },
   decoder: { type: 'string' },
+  'diffusion-steps': { type: 'string' },
   enhance: { type: 'string' },
   pause: { type: 'string' },
   flush: { type: 'string' },
@@ -119,6 +121,7 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
       guidance: guidanceArgument(values.guidance),
     },
     decoder,
+    diffusionSteps: numberArgument(values['diffusion-steps'], 'diffusion-steps'),
     enhance: enhanceArgument(values.enhance),
     quality,
     chunkSeconds: undefined,
@@ -254,7 +257,8 @@ const heard = ({ check }: Speech): string =>
 
 async function facts(speech: Speech, file: string, tts: MetaVoice) {
   const { device, dtype, reason, model, plan } = tts;
-  const { durationSeconds, sampleRate, seed, endReason, decoder, timings, health, check } = speech;
+  const { durationSeconds, sampleRate, seed, endReason, decoder, decoderReason, timings, health, check } =
+    speech;
   return {
     file,
     durationSeconds,
@@ -262,6 +266,7 @@ async function facts(speech: Speech, file: string, tts: MetaVoice) {
     seed,
     endReason,
     decoder,
+    decoderReason,
     timings,
     health,
     check,

@@ -150,6 +150,24 @@ export interface CodecDescription {
   codebooks: number;
 }
 
+export interface DiffusionDescription {
+  file: string;
+  sampleRate: number;
+  /** One for each U-Net of the file, as in its manifest. */
+  bands: {
+    stride: number;
+    normGroups: number;
+    schedule: {
+      betaStart: number;
+      betaEnd: number;
+      exponent: number;
+      noiseScale: number;
+      clip: number | null;
+    };
+    processor: { bands: number; power: number } | null;
+  }[];
+}
+
 export interface EnhancerDescription {
   file: string;
   sampleRate: number;
@@ -169,12 +187,13 @@ export interface EnhancerDescription {
 export interface ModelDescription {
   /** `cpu` or `cuda:N`. */
   device: string;
-  /** Of the two language models; speaker encoder, codec and enhancer are always float32. */
+  /** Of the two language models and of diffusion; speaker encoder, codec and enhancer are always float32. */
   dtype: Dtype;
   firstStage: FirstStageDescription | null;
   secondStage: SecondStageDescription | null;
   speakerEncoder: { file: string } | null;
   codec: CodecDescription | null;
+  diffusion: DiffusionDescription | null;
   enhancer: EnhancerDescription | null;
   /** Utterances of the greatest length that the key-value pool holds; up to four times as many short ones share it. */
   batchSize: number;
@@ -221,6 +240,8 @@ export interface UtteranceRequest {
   lookAhead: number;
   /** One second-stage pass over the whole utterance, in the reference's form; then one chunk. */
   whole: boolean;
+  /** Evaluations of the diffusion decoder; 0: the codec's own decoder speaks. */
+  diffusionSteps: number;
   /** At most so many frames; the model's own windows limit it too. */
   maximumFrames: number;
   /** Finished chunks that may wait for the reader before the utterance rests. */
@@ -241,7 +262,7 @@ export interface NativeChunk {
   endReason: 'end' | 'limit' | null;
   /** Milliseconds spent so far in this utterance, and first-stage steps taken. */
   timings: { prefill: number; firstStage: number; secondStage: number; decoder: number; steps: number };
-  /** First-stage steps and second-stage passes so far that overflowed and were done again in float32. */
+  /** First-stage steps, and second-stage passes and windows of diffusion so far, that overflowed and were done again in float32. */
   health: { redoneSteps: number; redoneWindows: number };
 }
 
@@ -305,6 +326,8 @@ export interface NativeModel {
     codebooks: number | null;
     /** Frames that the codec's first piece needs, unless it is the whole: 7 in the published one. */
     firstFrames: number | null;
+    /** Frames that windowed diffusion must know behind a chunk: 15 at 75 Hz; null without that decoder. */
+    diffusionContext: number | null;
     /** Positions of the first stage's window and columns of the second stage's. */
     firstStageWindow: number | null;
     secondStageWindow: number | null;
@@ -339,6 +362,17 @@ export interface NativeModel {
   ): Promise<{ codes: Uint16Array; frames: number }>;
   /** Whole when `pieces` is null, else in pieces of so many frames with carried state. */
   decode(codes: Uint16Array, pieces: Int32Array | null): Promise<Float32Array>;
+  /**
+   * Whole diffusion; with `chunkEnds`, windows that follow chunks ending at these frames. `noise` [bands, steps, frames ·
+   * hop] is given instead of drawn from the seed; only for the whole.
+   */
+  diffuse(
+    codes: Uint16Array,
+    seed: number,
+    noise: Float32Array | NativeSamples | null,
+    steps: number,
+    chunkEnds: Int32Array | null,
+  ): Promise<Float32Array>;
   /** For a speech at a rate. ERR_MODEL_NOT_FOUND at the first push where the model has none. */
   enhancer(sampleRate: number): NativeEnhancer;
   /** Any rate to the enhancer's own, and the same seconds at that rate. */

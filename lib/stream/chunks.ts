@@ -43,7 +43,7 @@ export interface AudioChunk {
 export interface SpeechHealth {
   /** Steps of the first stage. */
   redoneSteps: number;
-  /** Passes of the second stage. */
+  /** Passes of the second stage, and windows of diffusion. */
   redoneWindows: number;
 }
 

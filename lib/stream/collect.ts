@@ -10,6 +10,7 @@ import type { CheckReport } from './check-report.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, joinCodes } from './codes.js';
 import { joinSamples } from './joins.js';
+import type { DecoderChoice } from './plan.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -42,6 +43,7 @@ interface SpeechParts {
   codes: Codes;
   health: SpeechHealth;
   check: CheckReport;
+  decoder: DecoderChoice;
 }
 
 let createSpeech: (parts: SpeechParts) => Speech;
@@ -63,7 +65,9 @@ export class Speech {
   readonly health: Readonly<SpeechHealth>;
   /** What was found when it was listened to. */
   readonly check: Readonly<CheckReport>;
-  readonly decoder = 'encodec' as const;
+  /** What turned the codes into sound, and why that. */
+  readonly decoder: 'encodec' | 'diffusion';
+  readonly decoderReason: string;
 
   private constructor(parts: SpeechParts) {
     this.samples = parts.samples;
@@ -75,6 +79,8 @@ export class Speech {
     this.codes = parts.codes;
     this.health = parts.health;
     this.check = parts.check;
+    this.decoder = parts.decoder.decoder;
+    this.decoderReason = parts.decoder.reason;
   }
 
   static {
@@ -111,6 +117,7 @@ export async function collect(
   request: {
     seed: number;
     sampleRate: number;
+    decoder: DecoderChoice;
     check: CheckMode;
     tally: Readonly<Tally>;
     halted: AbortSignal;
@@ -119,7 +126,7 @@ export async function collect(
 ): Promise<Speech> {
   const all: AudioChunk[] = [];
   for await (const chunk of source) all.push(chunk);
-  const { seed, sampleRate, check, tally, halted } = request;
+  const { seed, sampleRate, decoder, check, tally, halted } = request;
   const endReason = all.at(-1)?.endReason;
   if (!endReason) halted.throwIfAborted();
   if (!endReason)
@@ -130,6 +137,7 @@ export async function collect(
     samples,
     sampleRate,
     seed,
+    decoder,
     endReason,
     codes: joinCodes(all.map((chunk) => chunk.codes)),
     health: { ...tally.health },

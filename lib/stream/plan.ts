@@ -24,6 +24,13 @@ export interface PlannedSegment {
   encode(): { firstStageIds: Int32Array; secondStageIds: Int32Array };
 }
 
+/** What turns codes into sound, and why that. */
+export interface DecoderChoice {
+  readonly decoder: 'encodec' | 'diffusion';
+  /** In words. */
+  readonly reason: string;
+}
+
 /** A text that is read segment by segment. */
 export interface PlannedText {
   /** The next segment; null after the last one, and after `cancel()`. One call at a time. */
@@ -38,6 +45,7 @@ export interface PlannedText {
 /** A request that was judged and waits to be pulled. */
 export interface SpeechPlan {
   readonly seed: number;
+  readonly decoder: DecoderChoice;
   /** Of what the engine gives, and of what is handed out; in Hz. */
   readonly spokenRate: number;
   readonly sampleRate: number;

@@ -59,14 +59,20 @@ export function longestChunk(ends: Int32Array): number {
 }
 
 /**
- * The chunk lengths that a second stage of this window can serve: a chunk, its look-ahead and the closing column take
- * at most three quarters of the window, so that the text finds room.
+ * The chunk lengths that a second stage of this window can serve: a chunk, what must be seen behind it and the closing
+ * column take at most three quarters of the window, so that the text finds room.
  *
  * @param window columns of the second stage
+ * @param behind frames that are seen behind a chunk: the look-ahead, and what the decoder must know
  * @throws RangeError for a `largest` beyond the default that leaves no such room; the default itself shrinks
  */
-export function fitChunks(seconds: ChunkSeconds, frameRate: number, window: number): ChunkSeconds {
-  const frames = Math.floor(window * 0.75) - lookAhead - 1;
+export function fitChunks(
+  seconds: ChunkSeconds,
+  frameRate: number,
+  window: number,
+  behind: number = lookAhead,
+): ChunkSeconds {
+  const frames = Math.floor(window * 0.75) - behind - 1;
   const most = frames / frameRate;
   if (seconds.largest <= most) return seconds;
   if (seconds.largest > defaults.chunkSeconds.largest) {

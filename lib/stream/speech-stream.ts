@@ -7,7 +7,7 @@ import { type ByteOptions, chunkBytes, resolveFormat } from './bytes.js';
 import type { CheckReport } from './check-report.js';
 import { type AudioChunk, chunks, emptyTally, type SpeechHealth, type Tally } from './chunks.js';
 import { collect, type Speech } from './collect.js';
-import type { SpeechPlan } from './plan.js';
+import type { DecoderChoice, SpeechPlan } from './plan.js';
 import { nodeReadable } from './readable.js';
 import { webStream } from './web.js';
 
@@ -48,6 +48,11 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
   /** Hz */
   get sampleRate(): number {
     return this.#plan.sampleRate;
+  }
+
+  /** What turns the codes into sound, and why that. */
+  get decoder(): DecoderChoice {
+    return this.#plan.decoder;
   }
 
   /** What overflowed in 16 bit so far and was done again in float32. */
@@ -110,8 +115,8 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
    * @param extra.load milliseconds that loading took, to be told in the timings
    */
   collect(extra: { load?: number } = {}): Promise<Speech> {
-    const { seed, sampleRate, check } = this.#plan;
+    const { seed, sampleRate, decoder, check } = this.#plan;
     const halted = this.#halt.signal;
-    return collect(this, { seed, sampleRate, check, tally: this.#tally, halted }, extra);
+    return collect(this, { seed, sampleRate, decoder, check, tally: this.#tally, halted }, extra);
   }
 }

@@ -21,6 +21,31 @@ void read_transformer(const Napi::Object& value, models::TransformerConfig& conf
       string_of(value.Get("activation"), "activation") == "gelu" ? layers::Activation::gelu : layers::Activation::swiglu;
 }
 
+models::diffusion::BandConfig band_of(const Napi::Object& value) {
+  models::diffusion::BandConfig band;
+  band.unet.stride = integer_of(value.Get("stride"), "stride");
+  band.unet.norm_groups = integer_of(value.Get("normGroups"), "normGroups");
+  const Napi::Object schedule = object_of(value.Get("schedule"), "schedule");
+  band.schedule.beta_start = number_of(schedule.Get("betaStart"), "betaStart");
+  band.schedule.beta_end = number_of(schedule.Get("betaEnd"), "betaEnd");
+  band.schedule.exponent = number_of(schedule.Get("exponent"), "exponent");
+  band.schedule.noise_scale = number_of(schedule.Get("noiseScale"), "noiseScale");
+  const Napi::Value clip = schedule.Get("clip"), processor = value.Get("processor");
+  if (!clip.IsNull()) band.schedule.clip = number_of(clip, "clip");
+  if (processor.IsNull()) return band;
+  const Napi::Object found = object_of(processor, "processor");
+  band.processor = {integer_of(found.Get("bands"), "bands"), number_of(found.Get("power"), "power")};
+  return band;
+}
+
+// run(item) for each item of an array.
+template <class Run>
+void each_of(const Napi::Object& value, const char* name, Run run) {
+  const Napi::Value list = value.Get(name);
+  if (!list.IsArray()) throw Napi::TypeError::New(value.Env(), std::string("expected an array for `") + name + "`");
+  for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); ++i) run(list.As<Napi::Array>().Get(i));
+}
+
 // A part that is null stays absent.
 template <class Config, class Read>
 void read_part(const Napi::Object& value, const char* name, std::optional<engine::Part<Config>>& part, Read read) {
@@ -57,10 +82,11 @@ engine::ModelDescription description_of(const Napi::Object& value) {
   read_part(value, "codec", result.codec, [](const Napi::Object& part, models::encodec::EncodecConfig& config) {
     config.sample_rate = integer_of(part.Get("sampleRate"), "sampleRate");
     config.codebooks = integer_of(part.Get("codebooks"), "codebooks");
-    const Napi::Value ratios = part.Get("ratios");
-    if (!ratios.IsArray()) throw Napi::TypeError::New(part.Env(), "expected an array for `ratios`");
-    for (uint32_t i = 0; i < ratios.As<Napi::Array>().Length(); ++i)
-      config.ratios.push_back(integer_of(ratios.As<Napi::Array>().Get(i), "ratios"));
+    each_of(part, "ratios", [&](const Napi::Value& ratio) { config.ratios.push_back(integer_of(ratio, "ratios")); });
+  });
+  read_part(value, "diffusion", result.diffusion, [](const Napi::Object& part, models::diffusion::DiffusionConfig& config) {
+    config.sample_rate = integer_of(part.Get("sampleRate"), "sampleRate");
+    each_of(part, "bands", [&](const Napi::Value& band) { config.bands.push_back(band_of(object_of(band, "bands"))); });
   });
   read_part(value, "enhancer", result.enhancer, [](const Napi::Object& part, models::deep_filter::DeepFilterConfig& config) {
     config.sample_rate = integer_of(part.Get("sampleRate"), "sampleRate");

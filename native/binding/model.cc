@@ -6,6 +6,7 @@
 #include "binding/values.h"
 #include "core/device_memory.h"
 #include "engine/stages.h"
+#include "engine/windowed_diffusion.h"
 #include "ops/read_bandwidth.h"
 
 namespace metavoice::binding {
@@ -22,6 +23,7 @@ Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
   set("hop", codec, [&] { return model.codec().hop(); });
   set("codebooks", codec, [&] { return model.codec().codebooks(); });
   set("firstFrames", codec, [&] { return model.codec().first_frames(); });
+  set("diffusionContext", codec && model.diffusion_bands() > 0, [&] { return engine::WindowSizes::of(model.codec()).context; });
   set("firstStageWindow", model.has_first_stage(), [&] { return model.first_stage().window(); });
   set("secondStageWindow", model.has_second_stage(), [&] { return model.second_stage().window(); });
   const bool encoder = model.has_speaker_encoder();
@@ -72,6 +74,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::first_stage_greedy>("firstStageGreedy"),
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
+                      InstanceMethod<&ModelObject::diffuse>("diffuse"),
                       InstanceMethod<&ModelObject::enhancer>("enhancer"),
                       InstanceMethod<&ModelObject::enhance>("enhance"), InstanceMethod<&ModelObject::enhance_spectrum>("enhanceSpectrum"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
@@ -88,6 +91,7 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   classes_ = start->classes;
   const engine::SpeechModel& model = *host_->model();
   if (model.has_codec()) codebooks_ = model.codec().codebooks();
+  bands_ = model.diffusion_bands();
   facts_ = Napi::Persistent(read_facts(info.Env(), model));
 }
 
@@ -174,6 +178,22 @@ Napi::Value ModelObject::decode(const Napi::CallbackInfo& info) {
   const std::vector<int64_t> pieces = info[1].IsNull() || info[1].IsUndefined() ? std::vector<int64_t>{} : integers_of(info[1], "pieces");
   return host_->run(
       info.Env(), [=](const engine::SpeechModel& model) { return engine::decode(model, codes, pieces); }, floats_answer);
+}
+
+Napi::Value ModelObject::diffuse(const Napi::CallbackInfo& info) {
+  const at::Tensor codes = codes_of(info[0], std::max<int64_t>(1, codebooks_), "codes");
+  const auto seed = static_cast<uint64_t>(integer_of(info[1], "seed"));
+  const int64_t steps = integer_of(info[3], "steps");
+  at::Tensor noise;
+  if (!info[2].IsNull()) {
+    const at::Tensor flat = samples_of(info[2]);
+    const int64_t rows = std::max<int64_t>(1, bands_ * steps);
+    if (flat.size(0) % rows != 0) throw Napi::TypeError::New(info.Env(), "expected `noise` for every band and step");
+    noise = flat.view({std::max<int64_t>(1, bands_), -1, flat.size(0) / rows});
+  }
+  const std::vector<int64_t> ends = info[4].IsNull() ? std::vector<int64_t>{} : integers_of(info[4], "chunkEnds");
+  return host_->run(
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::diffuse(model, codes, seed, noise, steps, ends); }, floats_answer);
 }
 
 Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {

@@ -39,6 +39,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value second_stage_logits(const Napi::CallbackInfo& info);
   Napi::Value encode(const Napi::CallbackInfo& info);
   Napi::Value decode(const Napi::CallbackInfo& info);
+  Napi::Value diffuse(const Napi::CallbackInfo& info);
   Napi::Value enhancer(const Napi::CallbackInfo& info);
   Napi::Value enhance(const Napi::CallbackInfo& info);
   Napi::Value enhance_spectrum(const Napi::CallbackInfo& info);
@@ -53,6 +54,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   std::shared_ptr<Classes> classes_;
   Napi::ObjectReference facts_;
   int64_t codebooks_ = 0;  // of the codec; 0 without one
+  int64_t bands_ = 0;      // of the diffusion decoder
 };
 
 engine::ModelDescription description_of(const Napi::Object& value);

@@ -68,6 +68,7 @@ engine::UtteranceRequest request_of(const Napi::Object& value) {
   request.chunk_ends = integers_of(value.Get("chunkEnds"), "chunkEnds");
   request.look_ahead = integer_of(value.Get("lookAhead"), "lookAhead");
   request.whole = boolean_of(value.Get("whole"), "whole");
+  request.diffusion_steps = integer_of(value.Get("diffusionSteps"), "diffusionSteps");
   request.waiting_chunks = integer_of(value.Get("waitingChunks"), "waitingChunks");
   request.likely_frames = integer_of(value.Get("likelyFrames"), "likelyFrames");
   return request;

@@ -17,7 +17,7 @@ namespace metavoice::engine {
 // How often something was done again.
 struct Health {
   int64_t redone_steps = 0;    // evaluations of the first stage: the prompt, or one position
-  int64_t redone_windows = 0;  // passes of the second stage
+  int64_t redone_windows = 0;  // passes of the second stage, and windows of diffusion
 };
 
 inline core::Error not_finite(const std::string& what) {

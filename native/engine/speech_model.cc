@@ -9,12 +9,21 @@ namespace metavoice::engine {
 
 namespace {
 
+constexpr int64_t kReferenceBands = 32;  // in which diffusion gets the levels of the codec's own decoder
+
 template <class T>
 const T& require_part(const std::optional<T>& part, const char* name) {
   if (!part)
     throw core::Error("ERR_MODEL_NOT_FOUND", std::string("this model has no ") + name + "; convert a folder that holds its file",
                       {{"part", name}});
   return *part;
+}
+
+// Parts of different models must not be mixed up silently.
+void expect(int64_t first, int64_t second, const char* what) {
+  if (first != second)
+    throw core::Error("ERR_CHECKPOINT", std::string("the parts of this model disagree about ") + what + ": " + std::to_string(first) +
+                                            " and " + std::to_string(second));
 }
 
 at::Device parse_device(const std::string& name) {
@@ -34,7 +43,8 @@ void forbid_reduced_float32() {
 
 }  // namespace
 
-SpeechModel::SpeechModel(const ModelDescription& description) : device_(parse_device(description.device)) {
+SpeechModel::SpeechModel(const ModelDescription& description)
+    : device_(parse_device(description.device)), diffusion_part_(description.diffusion), dtype_(description.dtype) {
   forbid_reduced_float32();
   if (description.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   if (const auto& part = description.first_stage) {
@@ -70,6 +80,7 @@ SpeechModel::~SpeechModel() {
   second_stage_.reset();
   speaker_encoder_.reset();
   codec_.reset();
+  diffusion_.reset();
   enhancer_.reset();
   try {
     core::release_device_cache(device_);
@@ -82,13 +93,7 @@ core::Weights SpeechModel::open(const std::string& file, at::ScalarType dtype) c
   return core::Weights::open(file, {device_, dtype});
 }
 
-// Parts of different models must not be mixed up silently.
 void SpeechModel::check_agreement() const {
-  const auto expect = [](int64_t first, int64_t second, const char* what) {
-    if (first != second)
-      throw core::Error("ERR_CHECKPOINT", std::string("the parts of this model disagree about ") + what + ": " +
-                                              std::to_string(first) + " and " + std::to_string(second));
-  };
   if (first_stage_ && second_stage_) {
     expect(first_stage_->config().codebook_size, second_stage_->config().codebook_size, "the codes of a codebook");
     if (first_stage_->speaker_width() > 0 && second_stage_->speaker_width() > 0)
@@ -105,5 +110,21 @@ const models::SecondStage& SpeechModel::second_stage() const { return require_pa
 const models::SpeakerEncoder& SpeechModel::speaker_encoder() const { return require_part(speaker_encoder_, "speaker encoder"); }
 const models::encodec::Encodec& SpeechModel::codec() const { return require_part(codec_, "codec"); }
 const models::deep_filter::DeepFilter& SpeechModel::enhancer() const { return require_part(enhancer_, "enhancer"); }
+
+const DiffusionPart& SpeechModel::diffusion() const {
+  // What throws is tried again by the next one who asks.
+  std::call_once(diffusion_asked_, [this] { diffusion_.emplace(load_diffusion()); });
+  return *diffusion_;
+}
+
+DiffusionPart SpeechModel::load_diffusion() const {
+  const auto& [file, config] = require_part(diffusion_part_, "diffusion decoder");
+  // On a GPU launches are dear; on the CPU a copy of the mapped weights would be.
+  const auto bands = device_.is_cpu() ? models::diffusion::Bands::one_by_one : models::diffusion::Bands::side_by_side;
+  models::diffusion::MultiBandDiffusion decoder(open(file, dtype_), config, bands);
+  expect(codec().dimension(), decoder.latent_width(), "the width of the latent");
+  expect(codec().sample_rate(), decoder.sample_rate(), "the sample rate");
+  return {std::move(decoder), models::diffusion::ReferenceEqualizer(kReferenceBands, config.sample_rate, device_)};
+}
 
 }  // namespace metavoice::engine

@@ -1,11 +1,15 @@
-// All networks of one model on one device: immutable once loaded, shared by everything that speaks with it.
+// All networks of one model on one device: immutable once loaded, shared by everything that speaks with it. The diffusion
+// decoder is loaded when it is first asked for: it is as large as all the others together, and not every request wants it.
 #pragma once
 
+#include <mutex>
 #include <optional>
 #include <string>
 
 #include "core/weights.h"
 #include "models/deep_filter/deep_filter.h"
+#include "models/diffusion/multi_band_diffusion.h"
+#include "models/diffusion/reference_equalizer.h"
 #include "models/encodec/encodec.h"
 #include "models/first_stage.h"
 #include "models/second_stage.h"
@@ -23,18 +27,25 @@ struct NoConfig {};
 
 struct ModelDescription {
   std::string device = "cpu";
-  at::ScalarType dtype = at::kFloat;  // of the two language models; the rest is always float32
+  at::ScalarType dtype = at::kFloat;  // of the two language models and of diffusion; the rest is always float32
   std::optional<Part<models::FirstStageConfig>> first_stage;
   std::optional<Part<models::SecondStageConfig>> second_stage;
   std::optional<Part<NoConfig>> speaker_encoder;
   std::optional<Part<models::encodec::EncodecConfig>> codec;
   std::optional<Part<models::deep_filter::DeepFilterConfig>> enhancer;  // always on the CPU
+  std::optional<Part<models::diffusion::DiffusionConfig>> diffusion;
   // How it is shared by many (engine/scheduler.h).
   int64_t batch_size = 1;
   int64_t max_queue = 0;
   int64_t rows = 2;
   int64_t positions = 0;
   bool deterministic = false;
+};
+
+// What turns a latent into sound by diffusion, and gives it the levels of the codec's own decoder.
+struct DiffusionPart {
+  models::diffusion::MultiBandDiffusion decoder;
+  models::diffusion::ReferenceEqualizer equalizer;
 };
 
 class SpeechModel {
@@ -53,17 +64,22 @@ class SpeechModel {
   const models::SecondStage& second_stage() const;
   const models::SpeakerEncoder& speaker_encoder() const;
   const models::encodec::Encodec& codec() const;
+  // Any thread; the first one loads it.
+  const DiffusionPart& diffusion() const;
   const models::deep_filter::DeepFilter& enhancer() const;
 
   bool has_first_stage() const { return first_stage_.has_value(); }
   bool has_second_stage() const { return second_stage_.has_value(); }
   bool has_speaker_encoder() const { return speaker_encoder_.has_value(); }
   bool has_codec() const { return codec_.has_value(); }
+  // Of the diffusion decoder, without loading it; 0 where there is none.
+  int64_t diffusion_bands() const { return diffusion_part_ ? static_cast<int64_t>(diffusion_part_->config.bands.size()) : 0; }
   bool has_enhancer() const { return enhancer_.has_value(); }
 
  private:
   core::Weights open(const std::string& file, at::ScalarType dtype) const;
   void check_agreement() const;
+  DiffusionPart load_diffusion() const;
 
   at::Device device_;
   size_t weight_bytes_ = 0;
@@ -72,6 +88,10 @@ class SpeechModel {
   std::optional<models::SpeakerEncoder> speaker_encoder_;
   std::optional<models::encodec::Encodec> codec_;
   std::optional<models::deep_filter::DeepFilter> enhancer_;
+  std::optional<Part<models::diffusion::DiffusionConfig>> diffusion_part_;
+  at::ScalarType dtype_;
+  mutable std::once_flag diffusion_asked_;
+  mutable std::optional<DiffusionPart> diffusion_;
 };
 
 }  // namespace metavoice::engine

@@ -6,6 +6,7 @@
 #include "engine/enhancer.h"
 #include "engine/first_stage_run.h"
 #include "engine/health.h"
+#include "engine/windowed_diffusion.h"
 #include "ops/mel.h"
 #include "ops/resample.h"
 #include "ops/sampling.h"
@@ -90,6 +91,16 @@ at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::
     first += frames;
   }
   return on_host(at::cat(result));
+}
+
+at::Tensor diffuse(const SpeechModel& model, const at::Tensor& codes, uint64_t seed, const at::Tensor& noise, int64_t steps,
+                   const std::vector<int64_t>& chunk_ends) {
+  DiffusionRequest request{{seed, 0, 0}, steps, chunk_ends, {}};
+  int64_t redone = 0;
+  if (chunk_ends.empty()) return diffuse_whole(model, codes, request, noise, redone);
+  WindowedDiffusion windows(model, std::move(request));
+  windows.add(codes, /*ended=*/true);
+  return windows.speak(codes.size(1));
 }
 
 EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {

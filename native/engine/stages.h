@@ -36,6 +36,12 @@ at::Tensor encode(const SpeechModel& model, const at::Tensor& samples, int64_t s
 // codes [codebooks, frames] int64 -> samples [frames * hop]; in pieces of so many frames with carried state, if given.
 at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::vector<int64_t>& pieces);
 
+// codes [codebooks, frames] int64 -> samples [frames * hop] by diffusion of the whole: norms and levels over all of it.
+// `noise` [bands, draws, samples] float32 has a draw for each step, or is drawn from `seed` where it is undefined. With
+// `chunk_ends` in windows that follow such chunks (engine/windowed_diffusion.h), from the seed.
+at::Tensor diffuse(const SpeechModel& model, const at::Tensor& codes, uint64_t seed, const at::Tensor& noise, int64_t steps,
+                   const std::vector<int64_t>& chunk_ends);
+
 struct EnhancedSignal {
   at::Tensor samples;
   int64_t sample_rate;  // the enhancer's

@@ -22,14 +22,20 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_;
 };
 
+std::optional<DiffusionRequest> diffusion_of(const UtteranceRequest& request, std::function<bool()> stopped) {
+  if (request.diffusion_steps == 0) return std::nullopt;
+  return DiffusionRequest{request.coarse.random, request.diffusion_steps, request.chunk_ends, std::move(stopped)};
+}
+
 }  // namespace
 
 struct Utterance::Work {
-  Work(const SpeechModel& speech_model, const UtteranceRequest& wanted)
+  Work(const SpeechModel& speech_model, const UtteranceRequest& wanted, std::function<bool()> stopped)
       : model(speech_model),
         request(wanted),
         coarse(model.first_stage(), request.coarse),
-        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random, request.coarse.context) {
+        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random, request.coarse.context),
+        sound(model, diffusion_of(request, std::move(stopped)), request.whole) {
     const models::FirstStageConfig& first = model.first_stage().config();
     const auto is_text = [&](int64_t id) { return id > first.end_of_audio && id <= first.end_of_text; };
     core::require(std::all_of(request.coarse.text.begin(), request.coarse.text.end(), is_text), "text ids of the first stage");
@@ -52,7 +58,7 @@ struct Utterance::Work {
 
   bool chunk_ready() const {
     // One frame more at least: after the last frame there must be no chunk without frames.
-    const int64_t beyond = std::max<int64_t>(1, request.look_ahead);
+    const int64_t beyond = std::max<int64_t>(1, request.look_ahead + sound.context());
     return coarse.ended() || (!request.whole && coarse.frames() >= chunk_end(chunks) + beyond);
   }
 
@@ -77,7 +83,11 @@ struct Utterance::Work {
     DueChunk due;
     due.first = claimed;
     due.last = request.whole ? frames : std::min(chunk_end(chunks), frames);
-    due.coarse = request.whole ? coarse.codes(0, frames) : visible(due.last);
+    due.drawn_first = drawn;
+    due.drawn_last = request.whole ? frames : std::min(due.last + sound.context(), frames);
+    due.ended = coarse.ended() && due.drawn_last == frames;
+    due.coarse = request.whole ? coarse.codes(0, frames) : visible(due.drawn_last);
+    drawn = due.drawn_last;
     due.opening = chunks == 0;
     if (coarse.ended() && due.last == frames) due.end_reason = coarse.stopped() ? EndReason::end : EndReason::limit;
     due.timings = timings;
@@ -88,27 +98,34 @@ struct Utterance::Work {
     return due;
   }
 
+  at::Tensor draw(const DueChunk& due) {
+    const Stopwatch watch(saying.second_stage);
+    if (request.whole) return whole_codes(due.coarse);
+    // At the end all of it may be known already.
+    if (due.drawn_first == due.drawn_last) return known.narrow(1, 0, 0);
+    return fine.run(due.coarse, due.drawn_first, due.drawn_last);
+  }
+
   Chunk say(const DueChunk& due) {
-    at::Tensor codes;
-    {
-      const Stopwatch watch(saying.second_stage);
-      codes = request.whole ? whole_codes(due.coarse) : fine.run(due.coarse, due.first, due.last);
-    }
+    const at::Tensor drawn_codes = draw(due);
+    known = known.defined() ? at::cat({known, drawn_codes}, 1) : drawn_codes;
+    const int64_t frames = due.last - due.first;
+    const at::Tensor codes = known.narrow(1, 0, frames).contiguous();
+    known = known.narrow(1, frames, known.size(1) - frames);
     Chunk chunk;
     {
       const Stopwatch watch(saying.decoder);
-      const at::Tensor samples = require_finite(model.codec().decode(codes, decoder), "codec").to(at::kCPU).contiguous();
+      const at::Tensor samples = sound.speak(drawn_codes, due.last, due.ended);
       chunk.samples.assign(samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
     }
-    const at::Tensor short_codes = codes.contiguous();
-    chunk.codes.assign(short_codes.data_ptr<int64_t>(), short_codes.data_ptr<int64_t>() + short_codes.numel());
-    chunk.frames = due.last - due.first;
+    chunk.codes.assign(codes.data_ptr<int64_t>(), codes.data_ptr<int64_t>() + codes.numel());
+    chunk.frames = frames;
     chunk.first_frame = due.first;
     chunk.end_reason = due.end_reason;
     chunk.timings = due.timings;
     chunk.timings.second_stage = saying.second_stage;
     chunk.timings.decoder = saying.decoder;
-    chunk.health = {due.redone, fine.redone()};
+    chunk.health = {due.redone, fine.redone() + sound.redone()};
     return chunk;
   }
 
@@ -118,10 +135,12 @@ struct Utterance::Work {
   CoarseDecoder coarse;
   Timings timings;
   int64_t claimed = 0;  // frames
+  int64_t drawn = 0;    // frames that the second stage was asked for
   size_t chunks = 0;    // that were claimed
   // What saying a chunk touches.
   FineDecoder fine;
-  models::encodec::DecoderState decoder;
+  SoundDecoder sound;
+  at::Tensor known;  // codes that were drawn behind the chunks that were said, [codebooks, n]
   Timings saying;
 };
 
@@ -165,7 +184,7 @@ Utterance::Need Utterance::need() const {
 }
 
 Utterance::Work& Utterance::work() {
-  if (!work_) work_ = std::make_unique<Work>(*model_, request_);
+  if (!work_) work_ = std::make_unique<Work>(*model_, request_, [this] { return cancelled(); });
   return *work_;
 }
 

@@ -18,6 +18,7 @@
 #include "engine/coarse_decoder.h"
 #include "engine/fine_decoder.h"
 #include "engine/health.h"
+#include "engine/sound_decoder.h"
 #include "engine/speech_model.h"
 
 namespace metavoice::engine {
@@ -28,6 +29,7 @@ struct UtteranceRequest {
   std::vector<int64_t> chunk_ends;  // in frames, growing; past the last one, chunks repeat its length
   int64_t look_ahead = 0;           // frames that must exist past a chunk before the second stage runs on it
   bool whole = false;               // one pass over everything, one chunk
+  int64_t diffusion_steps = 0;      // of the diffusion decoder; 0: the codec's own
   int64_t waiting_chunks = 1;       // finished chunks that may wait for the reader
   int64_t likely_frames = 0;        // as long as it will hardly be: pages are set aside for so much; 0: the longest
 };
@@ -47,6 +49,9 @@ struct DueChunk {
   at::Tensor coarse;      // [2, frames that may be seen]
   int64_t first = 0;      // its frames are [first, last)
   int64_t last = 0;
+  int64_t drawn_first = 0;  // frames that the second stage draws now, [drawn_first, drawn_last): what the decoder must know
+  int64_t drawn_last = 0;
+  bool ended = false;       // no frames follow those that are drawn
   bool opening = false;   // the first of its utterance
   EndReason end_reason = EndReason::none;
   Timings timings;        // of the first stage, so far

@@ -98,6 +98,7 @@ export class FakeModel implements NativeModel {
     hop,
     codebooks: 8,
     firstFrames: 7,
+    diffusionContext: 15,
     firstStageWindow: 2048,
     secondStageWindow: 1024,
     speakerEmbedding: 4,
@@ -166,6 +167,7 @@ export class FakeModel implements NativeModel {
     new Float32Array(6 * (codes.length / 2) * 1025);
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+  diffuse = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
   /** Twice the rate, each sample twice; the last one comes with the end. */
   enhancer(): NativeEnhancer {
     let held = new Float32Array(0);

@@ -26,9 +26,19 @@ export function readTensors(name: string): Record<string, Golden> {
     if (key === '__metadata__') continue;
     const bytes = Uint8Array.from(file.subarray(start + offsets[0], start + offsets[1]));
     if (dtype === 'F32') tensors[key] = { shape, data: new Float32Array(bytes.buffer) };
+    if (dtype === 'F16')
+      tensors[key] = { shape, data: Float32Array.from(new Uint16Array(bytes.buffer), half) };
     if (dtype === 'I32') tensors[key] = { shape, data: Float32Array.from(new Int32Array(bytes.buffer)) };
   }
   return tensors;
+}
+
+/** A float16 number from its bits. */
+function half(bits: number): number {
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
 }
 
 export const readJson = (name: string) => JSON.parse(readFileSync(fixture(name), 'utf8'));

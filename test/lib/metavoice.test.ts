@@ -181,6 +181,7 @@ describe('what the engine is asked', () => {
     const plan: SpeechPlan = {
       seed: 1,
       spokenRate: 24000,
+      decoder: { decoder: 'encodec', reason: 'a test' },
       sampleRate: 24000,
       hop: 320,
       judged: 0,
@@ -224,6 +225,7 @@ describe('what the engine is asked', () => {
             guidance: { speaker: 1, prompt: 1 },
             constrain: true,
           },
+          diffusionSteps: 0,
           chunkEnds: Int32Array.of(60, 120),
           lookAhead: 16,
           likelyFrames: 0,

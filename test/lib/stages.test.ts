@@ -252,6 +252,41 @@ describe('the stages of the engine', () => {
     });
   });
 
+  describe('the diffusion decoder', () => {
+    const diffusion = readTensors('diffusion.safetensors');
+    const { shape, data } = diffusion.codes!;
+    const frames = shape[1]!;
+    const first = (count: number) => ({
+      codebooks: Array.from({ length: shape[0]! }, (_, k) =>
+        Uint16Array.from(data.subarray(k * frames, k * frames + count)),
+      ),
+      frames: count,
+    });
+
+    it('gives the golden signal of the given noise', async () => {
+      const expected = diffusion.equalized!.data;
+      const found = await stages.diffuse(first(frames), { noise: diffusion.noise!.data });
+      expectClose(found, expected, 1e-3 * peak(expected));
+    });
+
+    it('draws its own noise from a seed: the same signal each time, another of another seed', async () => {
+      const settings = { seed: 7, steps: 3 };
+      const found = await stages.diffuse(first(9), settings);
+      expect(found).toHaveLength(9 * 320);
+      expect(await stages.diffuse(first(9), settings)).toEqual(found);
+      const other = await stages.diffuse(first(9), { ...settings, seed: 8 });
+      expect(worst(other, found).error).toBeGreaterThan(1e-3 * peak(found));
+    });
+
+    it('in windows says the same of the same beginning', async () => {
+      const settings = { seed: 7, steps: 2, chunkEnds: [4, 8] };
+      const found = await stages.diffuse(first(31), settings);
+      expect(found).toHaveLength(31 * 320);
+      const shorter = await stages.diffuse(first(24), settings);
+      expect(shorter.subarray(0, 8 * 320)).toEqual(found.subarray(0, 8 * 320));
+    });
+  });
+
   describe.each([
     ['bfloat16', 0.03],
     ['float16', 0.004],

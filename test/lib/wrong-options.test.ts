@@ -48,6 +48,7 @@ const speak: Record<string, Right> = {
   'options.sampling.guidance.prompt': [],
   'options.sampling.constrain': ['true', 'false'],
   'options.decoder': [],
+  'options.diffusionSteps': [],
   'options.enhance': ['true', 'false'],
   'options.quality': [],
   'options.chunkSeconds': load.options!,

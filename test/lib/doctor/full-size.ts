@@ -199,8 +199,8 @@ export function writeDiffusion(folder: string): void {
     cfg: {
       channels: 1,
       diffusion_unet: { hidden: 48, depth: 4, codec_dim: 128, norm_groups: 4, stride: 4, bilstm: false },
-      schedule: { num_steps: 1000, beta_t0: 1e-5 },
-      processor: { use, n_bands: 8 },
+      schedule: { num_steps: 1000, beta_t0: 1e-5, beta_t1: 0.029, beta_exp: 7.5 },
+      processor: { use, n_bands: 8, power_std: 0.75 },
     },
     model_state: storages.dict(shapesOf(diffusion.table)),
     processor_state: use ? storages.dict(shapesOf(equalizer)) : new Map(),

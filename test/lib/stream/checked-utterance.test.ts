@@ -30,6 +30,7 @@ function held(native = new FakeModel(30)) {
           guidance: { speaker: 1, prompt: 1 },
           constrain: true,
         },
+        diffusionSteps: 0,
         chunkEnds: Int32Array.of(10, 20),
         lookAhead: 16,
         whole: false,

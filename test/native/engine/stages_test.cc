@@ -3,6 +3,7 @@
 #include <doctest.h>
 
 #include "support/compare.h"
+#include "support/diffusion.h"
 #include "support/fixtures.h"
 #include "ops/resample.h"
 #include "support/networks.h"
@@ -53,6 +54,20 @@ TEST_SUITE("engine/stages") {
       const at::Tensor codes = golden("codec", "random_codes").to(at::kLong);
       for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{}, {113}, {7, 106}, {19, 38, 56}})
         check_wave(engine::decode(model, codes, pieces), golden("codec", "random_decoded"), kWaveTolerance, "decoded" + name);
+    }
+  }
+
+  TEST_CASE("diffusion gives the golden signal of the given noise, and a signal of its own from a seed") {
+    for (const at::Device& device : devices()) {
+      engine::ModelDescription description = golden_description(device);
+      description.diffusion = {model_file("diffusion"), golden_diffusion_config()};
+      const SpeechModel model(description);
+      const at::Tensor codes = golden("diffusion", "codes").to(at::kLong), noise = golden("diffusion", "noise").to(at::kFloat);
+      check_wave(engine::diffuse(model, codes, 0, noise, 20, {}), golden("diffusion", "equalized"), kWaveTolerance, "diffused on " + device.str());
+      check_refused([&] { engine::diffuse(model, codes, 0, noise, 19, {}); }, "ERR_INTERNAL", "noise for every band");
+      const at::Tensor drawn = engine::diffuse(model, codes.narrow(1, 0, 9), 3, {}, 2, {});
+      CHECK(drawn.size(0) == 9 * 320);
+      check_equal(engine::diffuse(model, codes.narrow(1, 0, 9), 3, {}, 2, {}), drawn, "again");
     }
   }
 

@@ -4,7 +4,9 @@
 
 #include <limits>
 
+#include "engine/stages.h"
 #include "support/compare.h"
+#include "support/diffusion.h"
 #include "support/overflow.h"
 #include "support/speech.h"
 
@@ -23,6 +25,21 @@ std::shared_ptr<const engine::SpeechModel> endless(int64_t second_window = 96, a
 std::shared_ptr<const engine::SpeechModel> ending(int64_t frames) {
   return SmallModel(ending_after(frames), small_second_stage(96)).load();
 }
+
+// With a diffusion decoder; ten frames a second, so that a window has 10 frames and 2 of context.
+std::shared_ptr<const engine::SpeechModel> diffusing(at::Device device = at::kCPU) {
+  const DiffusionSizes sizes{.channels = {4, 8}, .bands = 2, .latent = 6};
+  SmallModel model(small_first_stage(256), small_second_stage(96), device);
+  write_safetensors(model.folder.file("diffusion"), random_diffusion(sizes, 5));
+  model.description.codec->config.sample_rate = 120;
+  model.description.diffusion = {model.folder.file("diffusion"), config_of(sizes)};
+  model.description.diffusion->config.sample_rate = 120;
+  const auto loaded = model.load();
+  loaded->diffusion();  // while its file is there
+  return loaded;
+}
+
+std::string words_of(const std::exception_ptr& failure) { return failure ? core::translate(failure).what() : ""; }
 
 std::vector<int64_t> lengths(const Spoken& spoken) {
   std::vector<int64_t> result;
@@ -332,6 +349,71 @@ TEST_SUITE("engine/utterance") {
     CHECK(utterance.finished());
     // Who has left is not told of failures.
     CHECK_FALSE(utterance.take()->failure);
+  }
+
+  TEST_CASE("by diffusion: chunks of the schedule, each when its context is there; the sound of their codes, in windows or whole") {
+    for (const at::Device& device : devices()) {
+      const auto model = diffusing(device);
+      const engine::WindowSizes sizes = engine::WindowSizes::of(model->codec());
+      CHECK(sizes.context == 2);
+      for (const int64_t frames : {3, 8, 13, 14, 40}) {
+        UtteranceRequest request = small_request(7, frames);
+        request.diffusion_steps = 3;
+        CAPTURE(frames);
+        const Spoken spoken = speak(model, request);
+        REQUIRE(words_of(spoken.failure) == "");
+        CHECK(codes_of(spoken).size(1) == frames);
+        for (const auto& chunk : spoken.chunks) CHECK(chunk.samples.size() == static_cast<size_t>(12 * chunk.frames));
+        CHECK(spoken.chunks.back().end_reason == EndReason::limit);
+        check_equal(samples_of(spoken), engine::diffuse(*model, codes_of(spoken), 7, {}, 3, request.chunk_ends), std::to_string(frames) + " frames");
+        CHECK(same_bytes(spoken, speak(model, request)));
+
+        request.whole = true;
+        const Spoken whole = speak(model, request);
+        CHECK(whole.chunks.size() == 1);
+        check_equal(samples_of(whole), engine::diffuse(*model, codes_of(whole), 7, {}, 3, {}), "whole");
+      }
+      UtteranceRequest request = small_request();
+      request.diffusion_steps = 3;
+      CHECK(lengths(speak(model, request)) == std::vector<int64_t>{7, 5, 10, 10, 8});
+      // Not before two more frames, and the look-ahead of the second stage behind them, exist.
+      Utterance utterance(model, request, nullptr);
+      while (utterance.need() != Utterance::Need::chunk) utterance.advance();
+      CHECK(utterance.coarse().frames() == 7 + 2 + 3);
+      CHECK(utterance.claim_chunk().drawn_last == 9);
+    }
+  }
+
+  TEST_CASE("by diffusion what was said does not depend on how long it goes on") {
+    const auto model = diffusing();
+    UtteranceRequest longer = small_request(7, 40), shorter = small_request(7, 27);
+    longer.diffusion_steps = shorter.diffusion_steps = 2;
+    const Spoken first = speak(model, longer), second = speak(model, shorter);
+    for (size_t i = 0; i < 3; ++i) {
+      CHECK(first.chunks[i].samples == second.chunks[i].samples);
+      CHECK(first.chunks[i].codes == second.chunks[i].codes);
+    }
+  }
+
+  TEST_CASE("a cancel while diffusion samples ends it at the next step") {
+    const auto model = diffusing();
+    UtteranceRequest request = small_request();
+    request.diffusion_steps = 100;
+    Utterance utterance(model, request, nullptr);
+    while (utterance.need() != Utterance::Need::chunk) utterance.advance();
+    const engine::DueChunk due = utterance.claim_chunk();
+    utterance.cancel();
+    CHECK(utterance.say(due) == 0);
+    utterance.said();
+    CHECK_FALSE(utterance.take()->chunk.has_value());
+    CHECK_FALSE(utterance.take()->failure);
+    // Inside: the sampler asks, too.
+    engine::DiffusionRequest sampled{{1, 0, 0}, 100, {}, nullptr};
+    int asked = 0;
+    sampled.stopped = [&] { return ++asked == 5; };
+    int64_t redone = 0;
+    check_refused([&] { engine::diffuse_whole(*model, at::zeros({4, 5}, at::kLong), sampled, {}, redone); }, "ABORT_ERR", "cancelled");
+    CHECK(asked == 5);
   }
 
   TEST_CASE("an utterance that overflows float16 speaks, says what was done again, and does not trouble its neighbours") {
