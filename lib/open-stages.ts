@@ -369,6 +369,3 @@ function required(value: unknown, name: string): unknown {
   if (value === undefined) throw expectedType('a number', name, value);
   return value;
 }
-
-const unsupported = (part: string) =>
-  new MetaVoiceError('ERR_UNSUPPORTED', `the ${part} is not in this version of metavoice`);
