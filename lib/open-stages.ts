@@ -17,8 +17,11 @@ import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
 import {
-  requireChunkEnds,
+  type DiffusionSettings,
+  requireAllCodes,
   requireCodes,
+  requireDiffusion,
+  required,
   requireFloats,
   requireIds,
   requirePieces,
@@ -54,11 +57,6 @@ export interface DistributionSettings {
   topP?: number;
   topK?: number;
 }
-
-/** How `Stages.diffuse` samples. */
-export type DiffusionSettings =
-  | { seed: number; steps?: number; chunkEnds?: readonly number[] }
-  | { noise: Float32Array; steps?: number };
 
 /** Makes the object around a model that is loaded; not in the package's entry, where users call `Stages.open`. */
 export let createStages: (model: LoadedModel) => Stages;
@@ -261,22 +259,14 @@ export class Stages implements AsyncDisposable {
   async diffuse(codes: Codes, options: DiffusionSettings): Promise<Float32Array> {
     const site = callSite(this.diffuse);
     this.#requireOpen();
-    const { bands } = this.#part('diffusion');
+    const diffusion = this.#part('diffusion');
     const flat = this.#requireCodes(codes);
-    const given = copyOptions(options, 'options', ['seed', 'noise', 'steps', 'chunkEnds']);
-    const most = Math.min(...bands.map(({ steps }) => steps));
-    const steps = given.steps === undefined ? Math.min(20, most) : integerOf(given.steps, 'steps', 1, most);
-    const ends = given.chunkEnds === undefined ? null : requireChunkEnds(given.chunkEnds, 'chunkEnds');
     const { native } = this.#model;
-    if (given.noise === undefined) {
-      const seed = integerOf(required(given.seed, 'seed'), 'seed', 0, Number.MAX_SAFE_INTEGER);
-      return asking(site, () => native.diffuse(flat, seed, null, steps, ends));
-    }
-    if (given.seed !== undefined || ends)
-      throw expectedType('noise without a seed or chunk ends', 'options', options);
-    const samples = codes.frames * native.facts.hop!;
-    const noise = requireFloats(given.noise, 'noise', bands.length * steps * samples);
-    return asking(site, async () => native.diffuse(flat, 0, await handOver(native, noise), steps, null));
+    const samples = codes.frames * (native.facts.hop ?? 0);
+    const { seed, noise, steps, chunkEnds } = requireDiffusion(options, diffusion, samples);
+    return asking(site, async () =>
+      native.diffuse(flat, seed, noise && (await handOver(native, noise)), steps, chunkEnds),
+    );
   }
 
   /**
@@ -341,18 +331,8 @@ export class Stages implements AsyncDisposable {
     return requirePart(this.#model.manifest, part, this.#model.source);
   }
 
-  /** Codes of every codebook as one array [codebooks, frames]. */
   #requireCodes(codes: Codes): Uint16Array {
-    const { codebookSize, codebooks } = this.#part('codec');
-    if (typeof codes !== 'object' || codes === null || !Array.isArray(codes.codebooks))
-      throw expectedType('{ codebooks, frames }', 'codes', codes);
-    if (codes.codebooks.length !== codebooks)
-      throw expectedRange(`${codebooks} codebooks`, 'codes.codebooks.length', codes.codebooks.length);
-    const flat = requireCodes(codes.codebooks, 'codes.codebooks', codebookSize);
-    const frames = flat.length / codebooks;
-    if (codes.frames !== frames)
-      throw expectedRange(`${frames} as in its codebooks`, 'codes.frames', codes.frames);
-    return flat;
+    return requireAllCodes(codes, this.#part('codec'));
   }
 
   #requirePrompt(ids: Int32Array, speaker: Float32Array) {
@@ -363,9 +343,4 @@ export class Stages implements AsyncDisposable {
     requireSpeaker(speaker, stage.speakerEmbedding);
     return stage;
   }
-}
-
-function required(value: unknown, name: string): unknown {
-  if (value === undefined) throw expectedType('a number', name, value);
-  return value;
 }

@@ -185,8 +185,8 @@ export interface SpeakOptions {
   seed?: number;
   sampling?: SamplingOptions;
   /**
-   * What turns codes into sound: `'encodec'`, small and fast, or `'diffusion'`, cleaner, 5.3 TFLOP a second of sound, where
-   * the model has it. `'auto'` takes diffusion where the GPU computes it faster than speech and has room for it; which one
+   * What turns codes into sound: `'encodec'`, small and fast, or, where the model has it, `'diffusion'`: finer, over a faint
+   * noise floor, 5.3 TFLOP a second of sound. `'auto'` takes diffusion where the GPU computes it faster than speech and has room for it; which one
    * spoke, and why, is in the `Speech`.
    * @default 'auto'
    */

@@ -1,6 +1,9 @@
 /** Judges of the arrays that the stages take. */
 
+import type { CodecManifest, DiffusionManifest } from './checkpoint/manifest.js';
 import { expectedRange, expectedType, inRange, isInteger } from './is.js';
+import { copyOptions, integerOf, orDefault } from './option-values.js';
+import type { Codes } from './stream/codes.js';
 
 /** Float32Array of `length` finite numbers, or of at least one: NaN or Infinity would come out as NaN everywhere. */
 export function requireFloats(value: unknown, name: string, length?: number): Float32Array {
@@ -46,6 +49,52 @@ export function requireCodes(codebooks: readonly unknown[], name: string, size: 
   return flat;
 }
 
+/** Codes of every codebook of the codec, as one array [codebooks, frames]. */
+export function requireAllCodes(
+  codes: Codes,
+  { codebookSize, codebooks }: Pick<CodecManifest, 'codebookSize' | 'codebooks'>,
+): Uint16Array {
+  if (typeof codes !== 'object' || codes === null || !Array.isArray(codes.codebooks))
+    throw expectedType('{ codebooks, frames }', 'codes', codes);
+  if (codes.codebooks.length !== codebooks)
+    throw expectedRange(`${codebooks} codebooks`, 'codes.codebooks.length', codes.codebooks.length);
+  const flat = requireCodes(codes.codebooks, 'codes.codebooks', codebookSize);
+  const frames = flat.length / codebooks;
+  if (codes.frames !== frames)
+    throw expectedRange(`${frames} as in its codebooks`, 'codes.frames', codes.frames);
+  return flat;
+}
+
+/** How `Stages.diffuse` samples. */
+export type DiffusionSettings =
+  | { seed: number; steps?: number; chunkEnds?: readonly number[] }
+  | { noise: Float32Array; steps?: number };
+
+/** @param samples of the sound that the codes become */
+export function requireDiffusion(
+  settings: DiffusionSettings,
+  { bands }: Pick<DiffusionManifest, 'bands'>,
+  samples: number,
+): { seed: number; noise: Float32Array | null; steps: number; chunkEnds: Int32Array | null } {
+  const given = copyOptions(settings, 'options', ['seed', 'noise', 'steps', 'chunkEnds']);
+  const most = Math.min(...bands.map((band) => band.steps));
+  const steps = integerOf(orDefault(given.steps, Math.min(20, most)), 'steps', 1, most);
+  const chunkEnds = given.chunkEnds === undefined ? null : requireChunkEnds(given.chunkEnds, 'chunkEnds');
+  if (given.noise === undefined) {
+    const seed = integerOf(required(given.seed, 'seed'), 'seed', 0, Number.MAX_SAFE_INTEGER);
+    return { seed, noise: null, steps, chunkEnds };
+  }
+  if (given.seed !== undefined || chunkEnds)
+    throw expectedType('noise without a seed or chunk ends', 'options', settings);
+  const noise = requireFloats(given.noise, 'noise', bands.length * steps * samples);
+  return { seed: 0, noise, steps, chunkEnds };
+}
+
+export function required(value: unknown, name: string): unknown {
+  if (value === undefined) throw expectedType('a number', name, value);
+  return value;
+}
+
 /** Frames per piece that add up to all of them; the streaming decoder cannot begin with a few. */
 export function requirePieces(
   value: unknown,
@@ -65,7 +114,7 @@ export function requirePieces(
 }
 
 /** Ends of chunks in frames, each behind the one before. */
-export function requireChunkEnds(value: unknown, name: string): Int32Array {
+function requireChunkEnds(value: unknown, name: string): Int32Array {
   if (!Array.isArray(value)) throw expectedType('an array of frames', name, value);
   if (value.length === 0) throw expectedRange('at least one end', `${name}.length`, 0);
   for (const [i, end] of value.entries())

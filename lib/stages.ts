@@ -5,10 +5,10 @@ export { decodeAudio } from './audio/decode.js';
 export { type ErrorCode, errorCodes, MetaVoiceError } from './errors.js';
 export type { Dtype } from './native/contract.js';
 export {
-  type DiffusionSettings,
   type DistributionSettings,
   Stages,
   type StagesOptions,
   type TokenizedText,
 } from './open-stages.js';
+export type { DiffusionSettings } from './stage-arguments.js';
 export type { Codes } from './stream/codes.js';
