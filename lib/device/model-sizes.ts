@@ -26,6 +26,7 @@ export interface ModelSizes {
   codec: { parameters: number; frameRate: number } | null;
   /** The four diffusion networks together. */
   diffusion: { parameters: number } | null;
+  enhancer?: { parameters: number } | null;
   /** Rows of guidance of an utterance; 2 unless the model's makers advise guidance towards the text, too. */
   guidanceRows?: number;
 }
@@ -65,6 +66,7 @@ export const sizesOfManifest = ({
   secondStage,
   speakerEncoder,
   codec,
+  enhancer,
   sampling,
 }: Manifest): ModelSizes => ({
   firstStage,
@@ -72,16 +74,24 @@ export const sizesOfManifest = ({
   speakerEncoder: speakerEncoder && { parameters: floatsIn(speakerEncoder) },
   codec: codec && { parameters: floatsIn(codec), frameRate: frameRateOf(codec) },
   diffusion: null,
+  enhancer: enhancer ? { parameters: floatsIn(enhancer) } : null,
   ...(typeof sampling?.guidance === 'object' && (sampling.guidance.prompt ?? 1) > 1 && { guidanceRows: 3 }),
 });
 
 /** Of published files, before they are converted. */
-export const sizesOfPlan = ({ firstStage, secondStage, speakerEncoder, codec }: ModelPlan): ModelSizes => ({
+export const sizesOfPlan = ({
+  firstStage,
+  secondStage,
+  speakerEncoder,
+  codec,
+  enhancer,
+}: ModelPlan): ModelSizes => ({
   firstStage: firstStage?.manifest ?? null,
   secondStage: secondStage?.manifest ?? null,
   speakerEncoder: speakerEncoder && { parameters: numbersIn(speakerEncoder) },
   codec: codec && { parameters: numbersIn(codec), frameRate: frameRateOf(codec.manifest) },
   diffusion: null,
+  enhancer: enhancer && { parameters: numbersIn(enhancer) },
 });
 
 /** Both are stored in float32; their headers are a few kilobytes. */
