@@ -66,7 +66,7 @@ export class MetaVoice implements AsyncDisposable {
     this.#model = model;
     this.#options = options;
     this.#voices = new Voices(native, manifest, model);
-    this.#sampleRate = sampleRate;
+    this.#sampleRate = manifest.enhancer?.sampleRate ?? sampleRate;
   }
 
   /**
@@ -96,7 +96,7 @@ export class MetaVoice implements AsyncDisposable {
     return this.#model.policy.reason;
   }
 
-  /** Of the speech, in Hz. */
+  /** Of the speech, in Hz; with `enhance: false` it is the codec's. */
   get sampleRate(): number {
     return this.#sampleRate;
   }

@@ -35,7 +35,7 @@ export const isEnhancerHeader = ({ tensors }: SafetensorsHeader): boolean =>
 export function* readingEnhancer(path: string): Reading<EnhancerFile> {
   if (path.endsWith('.safetensors')) return yield* readingFile(path, (reader) => fromSafetensors(reader));
   if ((yield* ask(statOf(path))).isDirectory()) return yield* fromFolder(path);
-  return yield* readingFile(path, fromZip);
+  return yield* readingFile(path, readingEnhancerZip);
 }
 
 function* fromSafetensors(reader: ByteReader): Reading<EnhancerFile> {
@@ -67,7 +67,8 @@ function* fromFolder(folder: string): Reading<EnhancerFile> {
   return { file: torch.path, bytes: torch.size, unpacked: null, ...parts(torch, text) };
 }
 
-function* fromZip(reader: ByteReader): Reading<EnhancerFile> {
+/** `DeepFilterNet3.zip`. Fails like `readingEnhancer`. */
+export function* readingEnhancerZip(reader: ByteReader): Reading<EnhancerFile> {
   const { path: file, size: bytes } = reader;
   const members = yield* readingPackedZip(reader, /(^|\/)(config\.ini|[^/]+\.ckpt\.best)$/);
   const best = newest([...members.keys()]);
@@ -102,14 +103,16 @@ function newest(files: readonly string[]): string | null {
   return best.sort((a, b) => epoch(b) - epoch(a))[0] ?? null;
 }
 
-function parseIni(text: string): Sections {
+/** What does not look like a section or a value is passed over. */
+export function parseIni(text: string): Sections {
   const sections: Sections = Object.create(null);
   let section: Record<string, string> = Object.create(null);
-  for (const line of text.split(/\r?\n/)) {
-    const head = /^\s*\[(.+)\]\s*$/.exec(line);
-    const pair = /^\s*([^=;#]+?)\s*=\s*(.*?)\s*$/.exec(line);
-    if (head) section = sections[head[1]!.toLowerCase()] ??= Object.create(null) as Record<string, string>;
-    else if (pair) section[pair[1]!.toLowerCase()] = pair[2]!;
+  for (const line of text.split('\n').map((each) => each.trim())) {
+    const equals = line.indexOf('=');
+    const name = line.slice(0, equals).trim().toLowerCase();
+    if (line.startsWith('[') && line.endsWith(']'))
+      section = sections[line.slice(1, -1).toLowerCase()] ??= Object.create(null) as Record<string, string>;
+    else if (equals > 0 && !/^[;#]/.test(line)) section[name] = line.slice(equals + 1).trim();
   }
   return sections;
 }

@@ -8,7 +8,8 @@ import { refuseCheckpoint } from './refuse.js';
 
 /** The published archive has 8 MB. */
 const largestArchive = 64 << 20;
-const largestMember = 64 << 20;
+/** Of all members that are wanted, unpacked: several may share the same few bytes. */
+const largestContents = 64 << 20;
 const mostMembers = 1000;
 const endSize = 22;
 
@@ -23,7 +24,7 @@ interface Entry {
 
 /**
  * The members of an archive whose names match. Fails with ERR_CHECKPOINT for a damaged archive, and for one whose
- * contents would be larger than 64 MiB each.
+ * contents would be larger than 64 MiB together.
  */
 export function* readingPackedZip(reader: ByteReader, wanted: RegExp): Reading<Map<string, Buffer>> {
   const { path, size } = reader;
@@ -31,8 +32,16 @@ export function* readingPackedZip(reader: ByteReader, wanted: RegExp): Reading<M
     throw refuseCheckpoint(path, `has ${size} bytes, at most ${largestArchive} are read`);
   const bytes = yield* reader.read(0, size);
   const members = new Map<string, Buffer>();
-  for (const entry of readDirectory(path, bytes))
-    if (wanted.test(entry.name)) members.set(entry.name, yield* unpack(path, bytes, entry));
+  let contents = 0;
+  for (const entry of readDirectory(path, bytes).filter(({ name }) => wanted.test(name))) {
+    contents += entry.size;
+    if (contents > largestContents)
+      throw refuseCheckpoint(
+        path,
+        `member ${entry.name} would make ${contents} bytes, at most ${largestContents} are unpacked`,
+      );
+    members.set(entry.name, yield* unpack(path, bytes, entry));
+  }
   return members;
 }
 
@@ -65,11 +74,6 @@ function readDirectory(path: string, bytes: Buffer): Entry[] {
 
 function* unpack(path: string, bytes: Buffer, entry: Entry): Reading<Buffer> {
   const { name, method, header, packed, size } = entry;
-  if (size > largestMember)
-    throw refuseCheckpoint(
-      path,
-      `member ${name} would have ${size} bytes, at most ${largestMember} are unpacked`,
-    );
   if (header + 30 > bytes.length || bytes.readUInt32LE(header) !== 0x04034b50)
     throw refuseCheckpoint(path, `the header of member ${name} is not where the directory says`);
   const start = header + 30 + bytes.readUInt16LE(header + 26) + bytes.readUInt16LE(header + 28);

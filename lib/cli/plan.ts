@@ -55,6 +55,7 @@ const partWords: Readonly<Record<keyof MemoryPlan['parts'], string>> = {
   speakerEncoder: 'speaker encoder',
   codec: 'EnCodec codec',
   diffusion: 'diffusion',
+  enhancer: 'enhancer',
   keyValueCache: 'key-value cache',
   working: 'working memory',
   redo: 'redoing in float32',

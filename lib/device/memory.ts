@@ -26,6 +26,8 @@ export interface MemoryParts {
   speakerEncoder: number;
   codec: number;
   diffusion: number;
+  /** Always on the host. */
+  enhancer: number;
   /** Keys and values of all utterances, at their longest. */
   keyValueCache: number;
   /** Activations, and the libraries' own buffers. */
@@ -54,7 +56,7 @@ const bytesOf: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, bfloa
 
 /** The bytes of every part. `gpu` false is the CPU, where weights are mapped and counted once. */
 export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: boolean): MemoryParts {
-  const { firstStage, secondStage, speakerEncoder, codec, diffusion } = sizes;
+  const { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer } = sizes;
   const { dtype, quantization, decoder, batchSize } = request;
   const cache = firstStage ? rowsOf(sizes) * cacheBytes(firstStage, dtype, positionsOf(sizes, request)) : 0;
   return {
@@ -64,6 +66,8 @@ export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: bool
     // The convolutions are held folded; on the CPU beside the mapped file they came from.
     codec: (codec?.parameters ?? 0) * 4 * (gpu ? 1 : 1.75),
     diffusion: decoder === 'diffusion' ? (diffusion?.parameters ?? 0) * bytesOf[dtype] : 0,
+    // In the order in which they are read, beside the mapped file they came from.
+    enhancer: gpu ? 0 : (enhancer?.parameters ?? 0) * 4 * 2,
     keyValueCache: cache * batchSize,
     working: workingBytes(request, gpu),
     redo: firstStage ? redoBytes(firstStage, dtype, cache) : 0,

@@ -32,6 +32,7 @@ export interface ModelSizes {
   codec: { parameters: number; frameRate: number } | null;
   /** The four diffusion networks together. */
   diffusion: { parameters: number } | null;
+  enhancer?: { parameters: number } | null;
   /** Rows of guidance of an utterance; 2 unless the model's makers advise guidance towards the text, too. */
   guidanceRows?: number;
 }
@@ -72,6 +73,7 @@ export const sizesOfManifest = ({
   speakerEncoder,
   codec,
   diffusion,
+  enhancer,
   sampling,
 }: Manifest): ModelSizes => ({
   firstStage,
@@ -79,6 +81,7 @@ export const sizesOfManifest = ({
   speakerEncoder: speakerEncoder && { parameters: floatsIn(speakerEncoder) },
   codec: codec && { parameters: floatsIn(codec), frameRate: frameRateOf(codec) },
   diffusion: diffusion ? { parameters: numbersOf(diffusion) } : null,
+  enhancer: enhancer ? { parameters: floatsIn(enhancer) } : null,
   ...(typeof sampling?.guidance === 'object' && (sampling.guidance.prompt ?? 1) > 1 && { guidanceRows: 3 }),
 });
 
@@ -89,12 +92,14 @@ export const sizesOfPlan = ({
   speakerEncoder,
   codec,
   diffusion,
+  enhancer,
 }: ModelPlan): ModelSizes => ({
   firstStage: firstStage?.manifest ?? null,
   secondStage: secondStage?.manifest ?? null,
   speakerEncoder: speakerEncoder && { parameters: numbersIn(speakerEncoder) },
   codec: codec && { parameters: numbersIn(codec), frameRate: frameRateOf(codec.manifest) },
   diffusion: diffusion && { parameters: numbersIn(diffusion) },
+  enhancer: enhancer && { parameters: numbersIn(enhancer) },
 });
 
 /** Stored in float32; headers are a few kilobytes. */

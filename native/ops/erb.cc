@@ -42,6 +42,7 @@ std::vector<int64_t> erb_widths(int64_t sample_rate, int64_t window, int64_t ban
   int64_t sum = 0;
   for (const int64_t width : widths) sum += width;
   widths.back() -= std::max<int64_t>(0, sum - bins);
+  core::require(widths.back() >= 1, "bins for every band");
   return widths;
 }
 

@@ -8,6 +8,7 @@ describe.each([
   ['torch-zip', 3000],
   ['torch-legacy', 3000],
   ['safetensors', 3000],
+  ['enhancer', 3000],
   ['manifest', 3000],
   ['sniff', 3000],
   ['wav', 3000],

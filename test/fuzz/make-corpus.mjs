@@ -1,8 +1,10 @@
 /**
  * `node test/fuzz/make-corpus.mjs`: writes corpus/, small sound files of every format, from the test fixtures and from
- * the makers beside this file. The files are in the repository; this says where they come from.
+ * the makers beside this file. The files are in the repository; this says where they come from. It needs `dist/`.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { crc32, deflateRawSync } from 'node:zlib';
+import { enhancerTensors } from '../../dist/checkpoint/enhancer.js';
 import { closed, magic, zip } from './containers.mjs';
 import { silence } from './flac.mjs';
 import { dictionary, global, integer, raw, tensor, text, tuple } from './pickles.mjs';
@@ -166,6 +168,41 @@ put('torch-legacy', {
     ...lengths,
   ]),
 });
+/** An enhancer of two channels, as its tensors must be. */
+const enhancerSizes = { sampleRate: 8000, window: 12, bands: 4, deepBins: 2, order: 2, lookAhead: 1 };
+const enhancerShapes = enhancerTensors(
+  { ...enhancerSizes, leastBandBins: 1, meanSeconds: 1, channels: 2, hidden: 2 },
+  new Map(),
+);
+const enhancerConfig = Buffer.from(
+  `[df]\nsr = 8000\nfft_size = 12\nhop_size = 6\nnb_erb = 4\nnb_df = 2\ndf_order = 2\ndf_lookahead = 1\nmin_nb_erb_freqs = 1\n
+[deepfilternet]\nconv_lookahead = 1\n; a remark\n\n[train]\nmodel = deepfilternet3\n`,
+);
+const enhancerState = [...enhancerShapes].map(([name, { shape }], index) => ({
+  entry: [text(name), tensor(String(index), [...shape])],
+  data: Buffer.alloc(4 * shape.reduce((a, b) => a * b, 1), 1),
+}));
+const enhancerWeights = saved(
+  closed(dictionary(...enhancerState.flatMap(({ entry }) => entry))),
+  enhancerState.map(({ data }) => data),
+);
+const enhancerMembers = {
+  'x/config.ini': enhancerConfig,
+  'x/checkpoints/model_1.ckpt.best': enhancerWeights,
+};
+const archive = (/** @type {(data: Buffer) => object} */ pack) =>
+  zip(
+    Object.entries(enhancerMembers).map(([name, data]) => ({ name, data, crc: crc32(data), ...pack(data) })),
+  );
+put('enhancer', {
+  'stored.zip': archive(() => ({})),
+  'deflated.zip': archive((data) => {
+    const packed = deflateRawSync(data);
+    return { data: packed, packed: packed.length, size: data.length, method: 8 };
+  }),
+  'config.ini': enhancerConfig,
+});
+
 put('safetensors', {
   'native.safetensors': fixture('native.safetensors'),
   'speaker.safetensors': fixture('speaker_mp3.safetensors'),

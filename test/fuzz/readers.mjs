@@ -9,9 +9,11 @@ import { sniffAudio } from '../../dist/audio/sniff.js';
 import { namedProblem } from '../../dist/audio/source.js';
 import { MemoryReader } from '../../dist/checkpoint/byte-reader.js';
 import { planCodecFromTorch } from '../../dist/checkpoint/codec.js';
+import { planEnhancer } from '../../dist/checkpoint/enhancer.js';
+import { parseIni, readingEnhancerZip } from '../../dist/checkpoint/enhancer-file.js';
 import { checkManifest } from '../../dist/checkpoint/manifest-check.js';
 import { unpickling } from '../../dist/checkpoint/pickle.js';
-import { readSync } from '../../dist/checkpoint/reading.js';
+import { readAsync, readSync } from '../../dist/checkpoint/reading.js';
 import { readingSafetensors } from '../../dist/checkpoint/safetensors.js';
 import { planSpeakerEncoder } from '../../dist/checkpoint/speaker-encoder.js';
 import { TorchFile } from '../../dist/checkpoint/torch-file.js';
@@ -50,6 +52,34 @@ function readTorch(bytes) {
       if (!isRefusal(error, 'ERR_CHECKPOINT')) throw error;
     }
   }
+}
+
+/** The weights that a hostile configuration stands beside. */
+const enhancer = once(() =>
+  readSync(
+    readingEnhancerZip(new MemoryReader('corpus', /** @type {Buffer} */ (corpusOf('enhancer').find(isZip)))),
+  ),
+);
+
+const isZip = (/** @type {Buffer} */ bytes) => bytes.subarray(0, 2).toString('latin1') === 'PK';
+
+/** @template T @param {() => T} make @returns {() => T} */
+function once(make) {
+  /** @type {T | undefined} */
+  let made;
+  return () => (made ??= make());
+}
+
+/**
+ * An archive, or what may lie in it as config.ini. Awaited, for what fails to unpack at once keeps its memory until the event
+ * loop turns.
+ *
+ * @param {Buffer} bytes
+ */
+async function readEnhancer(bytes) {
+  if (isZip(bytes))
+    return planEnhancer(await readAsync(readingEnhancerZip(new MemoryReader('input', bytes))));
+  return planEnhancer({ ...enhancer(), config: parseIni(bytes.toString('utf8')) });
 }
 
 /** @param {unknown} error @param {string} code */
@@ -138,6 +168,25 @@ export const readers = {
       ),
     read: (bytes) => readSync(readingSafetensors(new MemoryReader('input', bytes))),
     code: 'ERR_CHECKPOINT',
+  },
+  enhancer: {
+    corpus: 'enhancer',
+    inputs: (files) =>
+      mutated(files, [
+        'PK\x01\x02',
+        'PK\x03\x04',
+        'PK\x05\x06',
+        'config.ini',
+        '.ckpt.best',
+        '[df]',
+        '__proto__',
+        '\n',
+        ' = ',
+        '1e999',
+      ]),
+    read: readEnhancer,
+    code: 'ERR_CHECKPOINT',
+    prepare: async () => {},
   },
   manifest: {
     corpus: 'manifest',

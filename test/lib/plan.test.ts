@@ -74,6 +74,10 @@ describe('plan', () => {
     expect(published.fits).toBe(true);
     expect(converted.parts.firstStage).toBe(published.parts.firstStage);
     expect(converted.parts.keyValueCache).toBe(published.parts.keyValueCache);
+    expect(published.parts.enhancer).toBeGreaterThan(0);
+    expect(plan({ ...options, device: t4, dtype: 'float16', model: fixture('model') }).parts.enhancer).toBe(
+      0,
+    );
     // The header of a file is counted with its numbers.
     expect(Math.abs(converted.total - published.total)).toBeLessThan(100_000);
     expect(plan({ ...options, model: target })).toMatchObject(without(converted));

@@ -18,9 +18,9 @@ struct DeepFilterConfig {
   int64_t sample_rate = 48000;
   int64_t window = 960;
   NetworkSizes sizes;
-  int64_t least_bins = 2;        // of a band
-  int64_t look_ahead = 2;        // frames; less than sizes.order
-  double mean_seconds = 1;       // time constant of the features' running means
+  int64_t least_bins = 2;   // of a band
+  int64_t look_ahead = 2;   // frames; less than sizes.order
+  double mean_seconds = 1;  // time constant of the features' running means
 };
 
 class DeepFilter {
@@ -30,12 +30,13 @@ class DeepFilter {
     ops::StftTail analysis, synthesis;
     ops::RunningMeans means;
     Network::State network;
-    Frame spectra;                // [order, bins, 2], a ring
-    int64_t frames = 0;           // analysed
-    Frame pending;                // samples that don't fill a hop yet
+    Frame spectra;       // [order, bins, 2], a ring
+    int64_t frames = 0;  // that came
+    Frame pending;       // samples that don't fill a hop yet
     int64_t received = 0, emitted = 0;
-    Frame spectrum, levels, bins;           // of the frame that came last
-    Frame gains, filters, enhanced, samples;  // of the one that is made
+    // Work space: of the frame that came last, and of the one that is made.
+    Frame spectrum, levels, bins;
+    Frame gains, filters, enhanced, samples;
   };
 
   DeepFilter(const core::Weights& weights, const DeepFilterConfig& config);

@@ -26,7 +26,7 @@ const save = async (name: string, members: Record<string, Member>): Promise<stri
 describe('archives that lie', () => {
   const data = Buffer.alloc(1 << 20);
   test.each<[string, Member, RegExp]>([
-    ['a bomb that says its size', { data, size: 2 ** 31 }, /would have 2147483648 bytes, at most/],
+    ['a bomb that says its size', { data, size: 2 ** 31 }, /would make 2147483648 bytes, at most/],
     ['a bomb that does not', { data, size: 100 }, /does not unpack to the 100 bytes/],
     ['another checksum', { data, crc: 1 }, /does not match its size and checksum/],
     ['less than it says', { data, size: data.length + 1 }, /does not match its size/],
@@ -39,6 +39,14 @@ describe('archives that lie', () => {
     await expect(refused).rejects.toThrow(message);
     expect(() => readSync(readingZip(path, /best$/))).toThrow(message);
     await expect(refused).rejects.toMatchObject({ code: 'ERR_CHECKPOINT', details: { file: path } });
+  });
+
+  it('members that are small alone and too much together are refused before they are unpacked', async () => {
+    const data = Buffer.alloc(20 << 20);
+    const many = Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [`${name}.ini`, { data }]));
+    const path = await save('many.zip', many);
+    await expect(readZip(path, /ini$/)).rejects.toThrow(/d\.ini would make 83886080 bytes, at most 67108864/);
+    expect((await readZip(path, /^[abc]/)).size).toBe(3);
   });
 
   it('members that nobody asked for stay packed', async () => {

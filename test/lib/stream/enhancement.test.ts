@@ -33,6 +33,7 @@ describe('a speech', () => {
     const options = { seed: 1, ...(enhance !== undefined && { enhance }) };
     const speech = await tts.synthesize('Hello there.', options);
     expect(speech.sampleRate).toBe(rate);
+    if (enhance !== false) expect(tts.sampleRate).toBe(rate);
     expect(speech.samples).toHaveLength((100 * 320 * rate) / 24000);
     expect(speech.durationSeconds).toBeCloseTo(100 / 75, 9);
   });
