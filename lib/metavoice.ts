@@ -96,7 +96,7 @@ export class MetaVoice implements AsyncDisposable {
     return this.#model.policy.reason;
   }
 
-  /** Of the speech, in Hz. */
+  /** The model's own rate, which the speech has unless a request asks for another; in Hz. */
   get sampleRate(): number {
     return this.#sampleRate;
   }

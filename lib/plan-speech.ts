@@ -1,12 +1,14 @@
 /** From a request to the facts that speaking it needs: segments, ends of chunks, limits, and what the engine is asked. */
 
+import { requireConvertible } from './audio/resampler.js';
 import type { CallSite } from './call-site.js';
 import { Checker, voiceReference } from './check/checker.js';
 import { restsOf } from './check/rests.js';
 import { requirePart } from './describe-model.js';
+import { MetaVoiceError } from './errors.js';
 import type { LoadedModel } from './load-model.js';
 import type { UtteranceRequest } from './native/contract.js';
-import type { TextSource } from './options.js';
+import { defaults, type TextSource } from './options.js';
 import { encodeText, planText, streamedText, wholeText } from './plan-text.js';
 import type { ResolvedSpeakOptions } from './resolve-options.js';
 import { fillSampling } from './resolve-sampling.js';
@@ -25,6 +27,17 @@ const mostConcurrent = 4;
 /** What a segment will hardly exceed: the memory that is set aside for it. One that does gets more, if need be later. */
 const likelySeconds = (expected: number): number => 1 + 1.5 * expected;
 
+/** Hz; below it there is no room for the filters of BS.1770. */
+const leastLoudnessRate = 4000;
+
+function requireMeasurable(rate: number): void {
+  if (rate >= leastLoudnessRate) return;
+  throw new MetaVoiceError(
+    'ERR_UNSUPPORTED',
+    `expected a model that speaks at ${leastLoudnessRate} Hz or more for \`loudness\` but this one speaks at ${rate} Hz; leave \`loudness\` off`,
+  );
+}
+
 export interface RequestLimits {
   /** Null: as long as the windows allow. */
   readonly maxSeconds: number | null;
@@ -36,8 +49,10 @@ export interface RequestLimits {
 type PlanFacts = Pick<
   SpeechPlan,
   | 'seed'
+  | 'spokenRate'
   | 'sampleRate'
   | 'hop'
+  | 'loudness'
   | 'text'
   | 'pauseSamples'
   | 'maximumFrames'
@@ -51,7 +66,8 @@ type PlanFacts = Pick<
 /**
  * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
  *
- * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG
+ * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG,
+ * ERR_UNSUPPORTED for a rate or a loudness that the model's own rate does not allow
  */
 export function planSpeech(
   { manifest, native, source }: LoadedModel,
@@ -61,9 +77,13 @@ export function planSpeech(
 ): PlanFacts {
   const firstStage = requirePart(manifest, 'firstStage', source);
   const secondStage = requirePart(manifest, 'secondStage', source);
-  const { sampleRate, ratios } = requirePart(manifest, 'codec', source);
+  const { sampleRate: spokenRate, ratios } = requirePart(manifest, 'codec', source);
   const hop = ratios.reduce((product, ratio) => product * ratio, 1);
-  const frameRate = sampleRate / hop;
+  const frameRate = spokenRate / hop;
+  const sampleRate = options.sampleRate ?? spokenRate;
+  requireConvertible(spokenRate, sampleRate);
+  const loudness = options.loudness ?? defaults.loudness[options.decoder];
+  if (loudness !== 'off') requireMeasurable(spokenRate);
 
   // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
   const windowFrames = Math.ceil(firstStage.positions / 2);
@@ -89,18 +109,21 @@ export function planSpeech(
     chunkEnds: ends,
     lookAhead,
     whole: options.quality === 'whole',
+    loudness: loudness === 'off' ? null : loudness,
     // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
     maximumFrames: Math.min(maximumFrames, windowFrames),
   };
   return {
     seed: options.seed,
+    spokenRate,
     sampleRate,
     hop,
+    loudness,
     text:
       typeof text === 'string'
         ? wholeText(planText(text, firstStage, secondStage, limits))
         : streamedText(text, firstStage, secondStage, { ...limits, ...options, site }),
-    pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, sampleRate),
+    pauseSamples: (kind) => pauseSamples(kind, options.pauseSeconds, spokenRate),
     maximumFrames,
     concurrent: continues ? 1 : Math.min(batchSize, mostConcurrent),
     continues,
@@ -122,7 +145,7 @@ export function planSpeech(
       new Checker({
         segment: index,
         attempt,
-        sampleRate,
+        sampleRate: spokenRate,
         expected: { seconds: expectedSeconds(spoken), rests: restsOf(spoken, expectedSeconds) },
         voice: manifest.speakerEncoder ? voiceReference(native, speaker) : null,
       }),

@@ -30,10 +30,12 @@ import {
   longestPause,
   type OnProgress,
   type ResolvedPauses,
+  type SampleRate,
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
 import { type AskedSampling, resolveSampling, samplingKeys } from './resolve-sampling.js';
+import { resolveLoudness, resolveSampleRate } from './resolve-sound.js';
 import { requireVoiceSource } from './voice-source.js';
 
 export interface ResolvedLoadOptions {
@@ -61,6 +63,10 @@ export interface ResolvedSpeakOptions {
   readonly decoder: 'encodec';
   readonly enhance: false;
   readonly quality: 'stream' | 'whole';
+  /** Null: what suits the decoder. */
+  readonly loudness: number | 'off' | null;
+  /** Null: the model's own. */
+  readonly sampleRate: SampleRate | null;
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
   readonly continuity: 'independent' | 'continue';
@@ -95,6 +101,8 @@ export const speakKeys = [
   'decoder',
   'enhance',
   'quality',
+  'loudness',
+  'sampleRate',
   'chunkSeconds',
   'pauseSeconds',
   'continuity',
@@ -167,6 +175,8 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     decoder: resolveDecoder(orDefault(options.decoder, defaults.speak.decoder)),
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
+    loudness: resolveLoudness(options.loudness),
+    sampleRate: resolveSampleRate(options.sampleRate),
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
     pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
     continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),

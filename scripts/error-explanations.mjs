@@ -229,9 +229,10 @@ export const explanations = {
     causes: [
       'An option of a later version: quantised weights, the diffusion decoder, the enhancer.',
       'A stream that is read a second time.',
+      'A `sampleRate` or a `loudness` for a model whose own sample rate does not allow it.',
     ],
     mend: 'Do as the message says; call `stream()` again for another reading.',
-    where: '`lib/resolve-options.ts`, before any work; `lib/stream`',
+    where: '`lib/resolve-options.ts`, `lib/plan-speech.ts`, before any work; `lib/stream`',
     details: {},
   },
   ERR_DISPOSED: {

@@ -204,6 +204,8 @@ export interface UtteranceRequest {
   lookAhead: number;
   /** One second-stage pass over the whole utterance, in the reference's form; then one chunk. */
   whole: boolean;
+  /** LKFS that the speech is brought to; null: as the decoder gives it. */
+  loudness: number | null;
   /** At most so many frames; the model's own windows limit it too. */
   maximumFrames: number;
   /** Finished chunks that may wait for the reader before the utterance rests. */
@@ -215,6 +217,8 @@ export interface UtteranceRequest {
 export interface NativeChunk {
   /** [frames · hop] at the codec's rate. */
   samples: Float32Array;
+  /** The same before the loudness, where one was asked for; else null. */
+  decoded: Float32Array | null;
   /** [codebooks, frames] */
   codes: Uint16Array;
   frames: number;

@@ -1,14 +1,15 @@
 /** A whole speech: what the chunks of a stream come to. */
 
-import { toPcm16 } from '../audio/pcm.js';
-import { encodeWav, wavHeader } from '../audio/wav.js';
+import { encodeWav } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
 import type { CheckMode } from '../options.js';
+import { type ByteFormat, type ByteOptions, headerBytes, resolveFormat, sampleBytes } from './bytes.js';
 import type { CheckReport } from './check-report.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, joinCodes } from './codes.js';
+import { joinSamples } from './joins.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -35,6 +36,7 @@ export interface SpeechTimings {
 interface SpeechParts {
   samples: Float32Array;
   sampleRate: number;
+  loudness: number | 'off';
   seed: number;
   endReason: 'end' | 'limit';
   timings: SpeechTimings;
@@ -49,9 +51,11 @@ let createSpeech: (parts: SpeechParts) => Speech;
 export class Speech {
   /** Mono, nominally within [-1, 1]. */
   readonly samples: Float32Array;
-  /** Hz */
+  /** Hz: what was asked for, else the model's own. */
   readonly sampleRate: number;
   readonly durationSeconds: number;
+  /** LKFS that it was brought to; `'off'`: it is as loud as the decoder gave it. */
+  readonly loudness: number | 'off';
   /** Speaks the same bytes again, with the same text, voice and options. */
   readonly seed: number;
   /** `'end'`: the model finished by itself. `'limit'`: a window or `maxSeconds` cut it. */
@@ -68,6 +72,7 @@ export class Speech {
     this.samples = parts.samples;
     this.sampleRate = parts.sampleRate;
     this.durationSeconds = parts.samples.length / parts.sampleRate;
+    this.loudness = parts.loudness;
     this.seed = parts.seed;
     this.endReason = parts.endReason;
     this.timings = parts.timings;
@@ -85,22 +90,29 @@ export class Speech {
     return encodeWav(this.samples, this.sampleRate);
   }
 
+  /** All of it as bytes: a WAV file, or bare samples. */
+  toBytes(options?: ByteOptions): Uint8Array {
+    const { format } = resolveFormat(options, ['format']);
+    return format === 'wav' ? this.toWav() : sampleBytes(this.samples, format);
+  }
+
   /**
-   * Writes the WAV file. It appears whole or not at all.
+   * Writes a file of `toBytes`. It appears whole or not at all.
    *
    * @throws the file system's own error.
    */
-  async save(path: string): Promise<void> {
+  async save(path: string, options?: ByteOptions): Promise<void> {
     if (!isString(path) || path === '') throw expectedType('a path', 'path', path);
-    await writeAtomically(path, (file) => this.#write((bytes) => file.writeFile(bytes)));
+    const { format } = resolveFormat(options, ['format']);
+    await writeAtomically(path, (file) => this.#write(format, (bytes) => file.writeFile(bytes)));
   }
 
   /** In pieces of a few seconds, so that a long speech does not hold the event loop. */
-  async #write(write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
+  async #write(format: ByteFormat, write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
     const piece = 1 << 17;
-    await write(wavHeader(this.sampleRate, this.samples.length * 2));
+    await write(headerBytes(format, this.sampleRate, this.samples.length));
     for (let at = 0; at < this.samples.length; at += piece)
-      await write(toPcm16(this.samples.subarray(at, at + piece)));
+      await write(sampleBytes(this.samples.subarray(at, at + piece), format));
   }
 }
 
@@ -110,6 +122,7 @@ export async function collect(
   request: {
     seed: number;
     sampleRate: number;
+    loudness: number | 'off';
     check: CheckMode;
     tally: Readonly<Tally>;
     halted: AbortSignal;
@@ -118,7 +131,7 @@ export async function collect(
 ): Promise<Speech> {
   const all: AudioChunk[] = [];
   for await (const chunk of source) all.push(chunk);
-  const { seed, sampleRate, check, tally, halted } = request;
+  const { seed, sampleRate, loudness, check, tally, halted } = request;
   const endReason = all.at(-1)?.endReason;
   if (!endReason) halted.throwIfAborted();
   if (!endReason)
@@ -128,6 +141,7 @@ export async function collect(
   return createSpeech({
     samples,
     sampleRate,
+    loudness,
     seed,
     endReason,
     codes: joinCodes(all.map((chunk) => chunk.codes)),
@@ -145,14 +159,4 @@ export async function collect(
       realTimeFactor: total / 1000 / (samples.length / sampleRate),
     },
   });
-}
-
-function joinSamples(pieces: Float32Array[]): Float32Array {
-  const joined = new Float32Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    joined.set(piece, at);
-    at += piece.length;
-  }
-  return joined;
 }

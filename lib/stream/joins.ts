@@ -32,6 +32,17 @@ export function withSilence(samples: Float32Array, silence: number): Float32Arra
   return longer;
 }
 
+export function joinSamples(pieces: readonly Float32Array[]): Float32Array {
+  if (pieces.length === 1) return pieces[0]!;
+  const joined = new Float32Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    joined.set(piece, at);
+    at += piece.length;
+  }
+  return joined;
+}
+
 /** Samples of silence for a kind of pause. */
 export const pauseSamples = (
   kind: 'none' | keyof ResolvedPauses,

@@ -38,13 +38,17 @@ export interface PlannedText {
 /** A request that was judged and waits to be pulled. */
 export interface SpeechPlan {
   readonly seed: number;
+  /** Of what the engine gives, and of what is handed out; in Hz. */
+  readonly spokenRate: number;
   readonly sampleRate: number;
-  /** Samples per frame. */
+  /** Spoken samples per frame. */
   readonly hop: number;
+  /** LKFS that it is brought to. */
+  readonly loudness: number | 'off';
   /** Milliseconds that judging the request took. */
   readonly judged: number;
   readonly text: PlannedText;
-  /** Samples of silence. */
+  /** Spoken samples of silence. */
   pauseSamples(kind: Pause): number;
   /** The most frames of the whole request, pauses counted; Infinity where only the windows limit it. */
   readonly maximumFrames: number;

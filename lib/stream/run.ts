@@ -9,6 +9,7 @@ import { type Codes, splitCodes } from './codes.js';
 import { ContextKeeper } from './context.js';
 import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
+import { RateChange } from './rate-change.js';
 import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
 
 export class Run {
@@ -17,12 +18,15 @@ export class Run {
   readonly #clock: () => number;
   readonly #ahead: SegmentsAhead;
   readonly #context: ContextKeeper | null;
+  readonly #rateChange: RateChange;
   #speaker: Float32Array | null = null;
   #current: BegunSegment | null = null;
   #index = 0;
   #codebooks = 0;
   #frames = 0;
+  /** Samples that were spoken, and that were handed out. */
   #samples = 0;
+  #handedOut = 0;
   /** Where the segment in hand begins. */
   #startSeconds = 0;
   #cut = false;
@@ -36,6 +40,7 @@ export class Run {
     this.#tally = tally;
     this.#clock = clock;
     this.#context = plan.continues ? new ContextKeeper() : null;
+    this.#rateChange = new RateChange(plan.spokenRate, plan.sampleRate);
     this.#ahead = new SegmentsAhead(plan.text, (...segment) => this.#start(...segment), plan.concurrent);
   }
 
@@ -59,7 +64,7 @@ export class Run {
     const { utterance } = this.#current!;
     const native = await asking(this.#plan.site, () => utterance.next());
     halted.throwIfAborted();
-    if (native) return this.#accept(native);
+    if (native) return this.#accept(native, halted);
     this.#plan.requireOpen();
     throw internal('a last chunk but the utterance ended without one');
   }
@@ -97,36 +102,36 @@ export class Run {
     halted.throwIfAborted();
     this.#plan.requireOpen();
     if (!next && before?.last !== null) throw internal('a segment but the text ended without one');
-    if (!next) return this.#end();
+    if (!next) return this.#end(halted);
     const pause = before?.last === null ? this.#plan.pauseSamples(next.segment.before) : 0;
     const silence = new Float32Array(Math.min(pause, this.#roomSamples()));
-    const chunk = silence.length > 0 ? this.#silent(silence) : null;
+    const chunk = silence.length > 0 ? await this.#silent(silence, halted) : null;
     this.#current = next;
     this.#context?.begin(next.segment.text);
-    this.#startSeconds = (this.#samples + silence.length) / this.#plan.sampleRate;
+    this.#startSeconds = this.#samples / this.#plan.spokenRate;
     this.#segmentDone = false;
     this.#health = { redoneSteps: 0, redoneWindows: 0 };
     return chunk;
   }
 
   /** The pause after a segment, as a chunk of its own. */
-  #silent(samples: Float32Array): AudioChunk {
+  #silent(samples: Float32Array, halted: AbortSignal): Promise<AudioChunk> {
     this.#samples += samples.length;
     this.#finished = this.#roomFrames() < 1;
     this.#cut ||= this.#finished;
-    return this.#chunk(samples, this.#frames, this.#noCodes());
+    return this.#chunk(samples, this.#frames, this.#noCodes(), halted);
   }
 
   /** Nothing came after all: an empty chunk, of what is left of the text. */
-  #end(): AudioChunk {
+  async #end(halted: AbortSignal): Promise<AudioChunk> {
     this.#finished = true;
     const { offset, length } = this.#current!.segment;
-    const chunk = this.#chunk(new Float32Array(0), this.#frames, this.#noCodes());
+    const chunk = await this.#chunk(new Float32Array(0), this.#frames, this.#noCodes(), halted);
     const textOffset = offset + length;
     return { ...chunk, textOffset, textLength: this.#plan.text.length - textOffset };
   }
 
-  #accept(whole: NativeChunk): AudioChunk {
+  #accept(whole: NativeChunk, halted: AbortSignal): Promise<AudioChunk> {
     this.#context?.add(whole);
     const native = cutChunk(whole, this.#roomFrames(), this.#plan.hop);
     const { last } = this.#current!.segment;
@@ -141,19 +146,27 @@ export class Run {
     this.#cut ||= this.#finished && last !== true;
     const codes = splitCodes(native.codes, native.frames);
     this.#codebooks = codes.codebooks.length;
-    return this.#chunk(samples, firstFrame, codes);
+    return this.#chunk(samples, firstFrame, codes, halted);
   }
 
   #noCodes(): Codes {
     return { codebooks: Array.from({ length: this.#codebooks }, () => new Uint16Array(0)), frames: 0 };
   }
 
-  /** `samples` end where the speech is now. */
-  #chunk(samples: Float32Array, firstFrame: number, codes: Codes): AudioChunk {
+  /** @param spoken ends where the speech is now */
+  async #chunk(
+    spoken: Float32Array,
+    firstFrame: number,
+    codes: Codes,
+    halted: AbortSignal,
+  ): Promise<AudioChunk> {
     const { sampleRate, onProgress, text } = this.#plan;
     const { index: segment, segment: place } = this.#current!;
+    const samples = await this.#rateChange.convert(spoken, this.#finished, halted);
+    const startSeconds = this.#handedOut / sampleRate;
+    this.#handedOut += samples.length;
+    const seconds = this.#handedOut / sampleRate;
     const readyMilliseconds = this.#clock();
-    const seconds = this.#samples / sampleRate;
     onProgress?.({ phase: 'speak', seconds, segment, segments: text.segments });
     return {
       samples,
@@ -162,7 +175,7 @@ export class Run {
       segment,
       textOffset: place.offset,
       textLength: place.length,
-      startSeconds: (this.#samples - samples.length) / sampleRate,
+      startSeconds,
       durationSeconds: samples.length / sampleRate,
       readyMilliseconds,
       firstFrame,
@@ -183,13 +196,13 @@ export class Run {
 
   /** The samples of a chunk as they are handed out: where segments meet, faded and followed by the pause. */
   #joined({ samples, firstFrame, endReason }: NativeChunk): Float32Array {
-    const { sampleRate, hop } = this.#plan;
+    const { spokenRate, hop } = this.#plan;
     const { index, segment } = this.#current!;
-    if (index > 0 && firstFrame === 0) fadeIn(samples, sampleRate);
+    if (index > 0 && firstFrame === 0) fadeIn(samples, spokenRate);
     const room = this.#roomSamples() - samples.length;
     // Where nothing more can follow, nothing is changed.
     if (!endReason || segment.last || room < hop) return samples;
-    fadeOut(samples, sampleRate);
+    fadeOut(samples, spokenRate);
     if (segment.pause === null) return samples;
     return withSilence(samples, Math.min(this.#plan.pauseSamples(segment.pause), room));
   }

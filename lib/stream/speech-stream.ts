@@ -50,6 +50,11 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
     return this.#plan.sampleRate;
   }
 
+  /** LKFS that the speech is brought to, or `'off'`. */
+  get loudness(): number | 'off' {
+    return this.#plan.loudness;
+  }
+
   /** What overflowed in 16 bit so far and was done again in float32. */
   get health(): SpeechHealth {
     return { ...this.#tally.health };
@@ -110,8 +115,8 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
    * @param extra.load milliseconds that loading took, to be told in the timings
    */
   collect(extra: { load?: number } = {}): Promise<Speech> {
-    const { seed, sampleRate, check } = this.#plan;
+    const { seed, sampleRate, loudness, check } = this.#plan;
     const halted = this.#halt.signal;
-    return collect(this, { seed, sampleRate, check, tally: this.#tally, halted }, extra);
+    return collect(this, { seed, sampleRate, loudness, check, tally: this.#tally, halted }, extra);
   }
 }

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/error.h"
+#include "ops/running_loudness.h"
 
 namespace metavoice::engine {
 
@@ -21,6 +22,11 @@ class Stopwatch {
   double& total_;
   std::chrono::steady_clock::time_point start_;
 };
+
+std::vector<float> values_of(const at::Tensor& samples) {
+  const at::Tensor all = samples.contiguous();
+  return {all.data_ptr<float>(), all.data_ptr<float>() + all.numel()};
+}
 
 }  // namespace
 
@@ -41,6 +47,8 @@ struct Utterance::Work {
     const bool growing = std::adjacent_find(ends.begin(), ends.end(), std::greater_equal<>()) == ends.end();
     core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && growing,
                   "chunks that grow and begin with as many frames as the codec's first piece needs");
+    if (request.loudness && !request.whole)
+      loudness.emplace(model.codec().sample_rate(), *request.loudness, ends[0] * model.codec().hop());
   }
 
   int64_t chunk_end(size_t index) const {
@@ -88,6 +96,12 @@ struct Utterance::Work {
     return due;
   }
 
+  // As loud as was asked for; in chunks the gain is a running one.
+  at::Tensor levelled(const at::Tensor& samples) {
+    if (loudness) return ops::normalize_loudness(samples, *loudness);
+    return request.loudness ? ops::normalize_loudness(samples, model.codec().sample_rate(), *request.loudness) : samples;
+  }
+
   Chunk say(const DueChunk& due) {
     at::Tensor codes;
     {
@@ -97,8 +111,9 @@ struct Utterance::Work {
     Chunk chunk;
     {
       const Stopwatch watch(saying.decoder);
-      const at::Tensor samples = require_finite(model.codec().decode(codes, decoder), "codec").to(at::kCPU).contiguous();
-      chunk.samples.assign(samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
+      const at::Tensor decoded = require_finite(model.codec().decode(codes, decoder), "codec").to(at::kCPU);
+      chunk.samples = values_of(levelled(decoded));
+      if (request.loudness) chunk.decoded = values_of(decoded);
     }
     const at::Tensor short_codes = codes.contiguous();
     chunk.codes.assign(short_codes.data_ptr<int64_t>(), short_codes.data_ptr<int64_t>() + short_codes.numel());
@@ -122,6 +137,7 @@ struct Utterance::Work {
   // What saying a chunk touches.
   FineDecoder fine;
   models::encodec::DecoderState decoder;
+  std::optional<ops::RunningLoudness> loudness;
   Timings saying;
 };
 

@@ -156,6 +156,7 @@ describe('what the engine is asked', () => {
       },
       lookAhead: 16,
       whole: false,
+      loudness: null,
       maximumFrames: 1024,
       waitingChunks: 2,
     });
@@ -180,8 +181,10 @@ describe('what the engine is asked', () => {
     const native = new FakeModel(100);
     const plan: SpeechPlan = {
       seed: 1,
+      spokenRate: 24000,
       sampleRate: 24000,
       hop: 320,
+      loudness: 'off',
       judged: 0,
       text: wholeText(
         ['a', 'b', 'c'].map((letter, offset) => ({
@@ -226,6 +229,7 @@ describe('what the engine is asked', () => {
           lookAhead: 16,
           likelyFrames: 0,
           whole: false,
+          loudness: null,
           maximumFrames: 250,
           waitingChunks: 2,
         }),
