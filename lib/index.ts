@@ -14,6 +14,7 @@ export type {
   OnProgress,
   Progress,
   Quantization,
+  SampleRate,
   SamplingOptions,
   SpeakOptions,
   SynthesizeOptions,

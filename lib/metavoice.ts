@@ -96,7 +96,7 @@ export class MetaVoice implements AsyncDisposable {
     return this.#model.policy.reason;
   }
 
-  /** Of the speech, in Hz; with `enhance: false` it is the codec's. */
+  /** Of speech, unless a request asks for another; with `enhance: false` it is the codec's. In Hz. */
   get sampleRate(): number {
     return this.#sampleRate;
   }

@@ -167,6 +167,14 @@ export const longestFlush = 3600;
 /** Of `diffusionSteps`, whatever the model. */
 export const mostDiffusionSteps = 1000;
 
+/** Sample rates that a request may ask for, in Hz. */
+export const sampleRates = [8000, 16_000, 22_050, 24_000, 44_100, 48_000] as const;
+
+export type SampleRate = (typeof sampleRates)[number];
+
+/** LKFS of `loudness`: softer is not heard by the measure, louder can't be. */
+export const loudnessRange = { least: -70, most: 0 } as const;
+
 /** What is done about what the check of a speech finds. */
 export type CheckMode = 'off' | 'report' | 'respeak';
 
@@ -209,6 +217,22 @@ export interface SpeakOptions {
    * @default 'stream'
    */
   quality?: 'stream' | 'whole';
+  /**
+   * How loud the speech is, by ITU-R BS.1770-4: a level in LKFS from −70 to 0 (−14 is what streaming services play, −23 what
+   * broadcasters do), or `'off'`: as the decoder gives it. Peaks are rounded by tanh, so nothing clips. With `quality: 'whole'` each
+   * segment gets the one gain that its whole length asks for; with `'stream'` the gain follows what was heard so far, by at
+   * most 6 dB up or 12 dB down in a second.
+   * @default 'off' with the EnCodec decoder, which speaks as loud as what the model was taught with; -14 with diffusion
+   * @example -16
+   */
+  loudness?: number | 'off';
+  /**
+   * Of the speech that is handed out, in Hz. Pitch and duration do not change; what lies above half of the rate is
+   * left out, and a higher rate than the model's adds nothing to hear.
+   * @default the enhancer's where the speech is enhanced, else the model's own: nothing is converted
+   * @example 8000
+   */
+  sampleRate?: SampleRate;
   /**
    * Lengths of the chunks, in seconds of audio: each is twice as long as the one before, from `first` up to `largest`.
    * The first must hold 7 frames (0.081 s at 75 frames per second). Part of what the bytes depend on.
@@ -281,6 +305,8 @@ export const defaults = {
   },
   sampling: { temperature: 1, topP: 0.95, constrain: true },
   guidance: { speaker: 3, prompt: 1 },
+  /** By decoder. */
+  loudness: { encodec: 'off', diffusion: -14 },
   chunkSeconds: { first: 0.25, largest: 2 },
   pauseSeconds: { sentence: 0.3, clause: 0.1, paragraph: 0.7 },
 } as const;

@@ -1,15 +1,17 @@
 /** From a request to the facts that speaking it needs: segments, ends of chunks, limits, and what the engine is asked. */
 
+import { requireConvertible } from './audio/resampler.js';
 import type { CallSite } from './call-site.js';
 import { Checker, voiceReference } from './check/checker.js';
 import { restsOf } from './check/rests.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { chooseDecoder } from './choose-decoder.js';
 import { requirePart } from './describe-model.js';
+import { MetaVoiceError } from './errors.js';
 import { expectedRange } from './is.js';
 import type { LoadedModel } from './load-model.js';
 import type { UtteranceRequest } from './native/contract.js';
-import type { TextSource } from './options.js';
+import { defaults, type TextSource } from './options.js';
 import { encodeText, planText, streamedText, wholeText } from './plan-text.js';
 import type { ResolvedSpeakOptions } from './resolve-options.js';
 import { fillSampling } from './resolve-sampling.js';
@@ -28,6 +30,17 @@ const mostConcurrent = 4;
 /** What a segment will hardly exceed: the memory that is set aside for it. One that does gets more, if need be later. */
 const likelySeconds = (expected: number): number => 1 + 1.5 * expected;
 
+/** Hz; below it there is no room for the filters of BS.1770. */
+const leastLoudnessRate = 4000;
+
+function requireMeasurable(rate: number): void {
+  if (rate >= leastLoudnessRate) return;
+  throw new MetaVoiceError(
+    'ERR_UNSUPPORTED',
+    `expected a model that speaks at ${leastLoudnessRate} Hz or more for \`loudness\` but this one speaks at ${rate} Hz; leave \`loudness\` off`,
+  );
+}
+
 export interface RequestLimits {
   /** Null: as long as the windows allow. */
   readonly maxSeconds: number | null;
@@ -41,8 +54,10 @@ type PlanFacts = Pick<
   | 'seed'
   | 'decoder'
   | 'spokenRate'
+  | 'enhancedRate'
   | 'sampleRate'
   | 'hop'
+  | 'loudness'
   | 'text'
   | 'pauseSamples'
   | 'maximumFrames'
@@ -58,7 +73,7 @@ type PlanFacts = Pick<
  * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
  *
  * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG,
- * ERR_MODEL_NOT_FOUND for an enhancer that the model has not got
+ * ERR_MODEL_NOT_FOUND for an enhancer that the model has not got, ERR_UNSUPPORTED for a rate or a loudness that its own rate does not allow
  */
 export function planSpeech(
   model: LoadedModel,
@@ -73,11 +88,15 @@ export function planSpeech(
   const hop = ratios.reduce((product, ratio) => product * ratio, 1);
   const frameRate = spokenRate / hop;
   const enhances = options.enhance === 'auto' ? manifest.enhancer !== undefined : options.enhance;
-  const sampleRate = enhances ? requirePart(manifest, 'enhancer', source).sampleRate : spokenRate;
+  const enhancedRate = enhances ? requirePart(manifest, 'enhancer', source).sampleRate : spokenRate;
+  const sampleRate = options.sampleRate ?? enhancedRate;
+  requireConvertible(enhancedRate, sampleRate);
+  const decoder = chooseDecoder(options.decoder, model);
+  const loudness = options.loudness ?? defaults.loudness[decoder.decoder];
+  if (loudness !== 'off') requireMeasurable(spokenRate);
 
   // Two tokens per frame: the first stage's window bounds an utterance whatever the text.
   const windowFrames = Math.ceil(firstStage.positions / 2);
-  const decoder = chooseDecoder(options.decoder, model);
   const diffuses = decoder.decoder === 'diffusion';
   const behind = lookAhead + (diffuses ? (native.facts.diffusionContext ?? 0) : 0);
   const schedule = fitChunks(options.chunkSeconds, frameRate, secondStage.positions, behind);
@@ -103,6 +122,7 @@ export function planSpeech(
     lookAhead,
     whole: options.quality === 'whole',
     diffusionSteps: diffuses ? stepsOf(manifest, options.diffusionSteps) : 0,
+    loudness: loudness === 'off' ? null : loudness,
     // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
     maximumFrames: Math.min(maximumFrames, windowFrames),
   };
@@ -110,8 +130,10 @@ export function planSpeech(
     seed: options.seed,
     decoder,
     spokenRate,
+    enhancedRate,
     sampleRate,
     hop,
+    loudness,
     text:
       typeof text === 'string'
         ? wholeText(planText(text, firstStage, secondStage, limits))

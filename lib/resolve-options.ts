@@ -31,10 +31,12 @@ import {
   mostDiffusionSteps,
   type OnProgress,
   type ResolvedPauses,
+  type SampleRate,
   type SpeakOptions,
   type VoiceSource,
 } from './options.js';
 import { type AskedSampling, resolveSampling, samplingKeys } from './resolve-sampling.js';
+import { resolveLoudness, resolveSampleRate } from './resolve-sound.js';
 import { requireVoiceSource } from './voice-source.js';
 
 export interface ResolvedLoadOptions {
@@ -63,6 +65,10 @@ export interface ResolvedSpeakOptions {
   readonly diffusionSteps: number;
   readonly enhance: 'auto' | boolean;
   readonly quality: 'stream' | 'whole';
+  /** Null: what suits the decoder. */
+  readonly loudness: number | 'off' | null;
+  /** Null: the model's own. */
+  readonly sampleRate: SampleRate | null;
   readonly chunkSeconds: { readonly first: number; readonly largest: number };
   readonly pauseSeconds: ResolvedPauses;
   readonly continuity: 'independent' | 'continue';
@@ -98,6 +104,8 @@ export const speakKeys = [
   'diffusionSteps',
   'enhance',
   'quality',
+  'loudness',
+  'sampleRate',
   'chunkSeconds',
   'pauseSeconds',
   'continuity',
@@ -176,6 +184,8 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
     ),
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
+    loudness: resolveLoudness(options.loudness),
+    sampleRate: resolveSampleRate(options.sampleRate),
     chunkSeconds: resolveChunkSeconds(options.chunkSeconds),
     pauseSeconds: resolvePauseSeconds(options.pauseSeconds),
     continuity: resolveContinuity(orDefault(options.continuity, defaults.speak.continuity)),

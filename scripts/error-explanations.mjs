@@ -226,9 +226,13 @@ export const explanations = {
     },
   },
   ERR_UNSUPPORTED: {
-    causes: ['An option of a later version: quantised weights.', 'A stream that is read a second time.'],
+    causes: [
+      'An option of a later version: quantised weights.',
+      'A stream that is read a second time.',
+      'A `sampleRate` or a `loudness` for a model whose own sample rate does not allow it.',
+    ],
     mend: 'Do as the message says; call `stream()` again for another reading.',
-    where: '`lib/resolve-options.ts`, before any work; `lib/stream`',
+    where: '`lib/resolve-options.ts`, `lib/plan-speech.ts`, before any work; `lib/stream`',
     details: {},
   },
   ERR_DISPOSED: {

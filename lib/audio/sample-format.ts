@@ -1,4 +1,5 @@
 import { AudioProblem } from './limits.js';
+import { decodeMulaw } from './mulaw.js';
 
 export interface SampleReader {
   /** Bytes of one sample. */
@@ -38,7 +39,7 @@ const readers: Readonly<Record<string, (view: DataView) => SampleReader>> = {
   '3/4': (view) => ({ bytes: 4, read: (at) => view.getFloat32(at, true) }),
   '3/8': (view) => ({ bytes: 8, read: (at) => view.getFloat64(at, true) }),
   '6/1': (view) => ({ bytes: 1, read: (at) => fromAlaw(view.getUint8(at)) }),
-  '7/1': (view) => ({ bytes: 1, read: (at) => fromMulaw(view.getUint8(at)) }),
+  '7/1': (view) => ({ bytes: 1, read: (at) => decodeMulaw(view.getUint8(at)) / 2 ** 15 }),
 };
 
 /** ITU-T G.711: even bits inverted; sign, exponent of 3 bits, mantissa of 4. */
@@ -48,11 +49,4 @@ function fromAlaw(code: number): number {
   const mantissa = ((bits & 15) << 4) + 8;
   const value = exponent === 0 ? mantissa : (mantissa + 0x100) << (exponent - 1);
   return (bits & 0x80 ? value : -value) / 2 ** 15;
-}
-
-/** ITU-T G.711: all bits inverted, with a bias of 0x84. */
-function fromMulaw(code: number): number {
-  const bits = ~code & 0xff;
-  const value = ((((bits & 15) << 3) + 0x84) << ((bits >> 4) & 7)) - 0x84;
-  return (bits & 0x80 ? -value : value) / 2 ** 15;
 }

@@ -40,7 +40,7 @@ export class Checker {
     this.#asked = asked;
   }
 
-  /** The next samples as the model spoke them: before fades, without the pause that follows. */
+  /** The next samples as the model spoke them: before loudness and fades, without the pause that follows. */
   add(samples: Float32Array): void {
     this.#pieces.add(samples);
   }

@@ -7,6 +7,8 @@ import { isBetter, type SegmentCheck } from './findings.js';
 /** What is needed of a chunk; the rest passes through. */
 interface SpokenChunk {
   samples: Float32Array;
+  /** As the model spoke them, where `samples` were made louder or softer. */
+  decoded?: Float32Array | null;
   /** Set on the last chunk of a segment. */
   endReason: 'end' | 'limit' | null;
 }
@@ -50,11 +52,14 @@ async function* streamed<Chunk extends SpokenChunk>(
   const { segment, speak, signal } = asked;
   const checker = asked.checker(segment, 0);
   for await (const chunk of speak(segment, 0)) {
-    checker.add(chunk.samples);
+    checker.add(spoken(chunk));
     if (chunk.endReason) tell(asked, checker.finish(chunk.endReason, signal).then(listed));
     yield chunk;
   }
 }
+
+/** How loud it is made is not the model's doing, and a speaker encoder hears it. */
+const spoken = ({ samples, decoded }: SpokenChunk): Float32Array => decoded ?? samples;
 
 const listed = (check: SegmentCheck): SegmentCheck[] => [check];
 
@@ -101,7 +106,7 @@ async function attempted<Chunk extends SpokenChunk>(
   try {
     for await (const chunk of speak(segment, attempt)) {
       chunks.push(chunk);
-      judge.add(chunk.samples);
+      judge.add(spoken(chunk));
     }
   } catch (error) {
     if (codeOf(error) !== 'ERR_NO_AUDIO') throw error;

@@ -1,4 +1,4 @@
-/** `metavoice say`: a text in, a WAV file out. */
+/** `metavoice say`: a text in, a file of sound out. */
 
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -9,6 +9,7 @@ import { isString } from '../is.js';
 import { MetaVoice } from '../metavoice.js';
 import type { SpeakOptions, TextSource, VoiceSource } from '../options.js';
 import { resolveLoadOptions, resolveSpeakOptions } from '../resolve-options.js';
+import { type ByteFormat, resolveFormat } from '../stream/bytes.js';
 import type { Speech } from '../stream/collect.js';
 import {
   loadArguments,
@@ -24,9 +25,11 @@ export const help = `Usage: metavoice say TEXT [OPTIONS]
        metavoice say -f FILE [OPTIONS]
        metavoice say - [OPTIONS]           (text from stdin, spoken as it arrives)
 
-Speaks a text into a WAV file.
+Speaks a text into a file.
 
   --output, -o FILE   where to write (default speech.wav); - streams to stdout while it speaks
+  --format F          wav (default), or without a header: pcm (16 bit, little-endian), mulaw (G.711)
+  --rate N            8000, 16000, 22050, 24000, 44100 or 48000 Hz; default the model's own
   --file, -f FILE     the text, in UTF-8; - is stdin
   --voice, -v FILE    recording of the voice (WAV, FLAC, MP3, OGG), or a saved voice
   --speaker NAME      a speaker that ships with the model, instead of --voice; default its first
@@ -40,6 +43,7 @@ ${loadHelp}
   --decoder D         auto (default), encodec or diffusion
   --diffusion-steps N evaluations of the diffusion decoder; default 20
   --enhance W         take noise out of the speech: auto (default: where the model can), on or off
+  --loudness=X        bring the speech to so many LKFS (-14 as streaming services do), or off; default off, with diffusion -14
   --pause X[,Y[,Z]]   seconds of silence after a sentence, a clause, a paragraph; default 0.3,0.1,0.7
   --flush X           speak what is there when stdin gives nothing for so many seconds; default 0.7
   --check M           report (default), respeak what sounds wrong, or off
@@ -50,6 +54,8 @@ ${loadHelp}
 const known = {
   ...loadArguments,
   output: { type: 'string', short: 'o' },
+  format: { type: 'string' },
+  rate: { type: 'string' },
   file: { type: 'string', short: 'f' },
   voice: { type: 'string', short: 'v' },
   speaker: { type: 'string' },
@@ -62,6 +68,7 @@ const known = {
   decoder: { type: 'string' },
   'diffusion-steps': { type: 'string' },
   enhance: { type: 'string' },
+  loudness: { type: 'string' },
   pause: { type: 'string' },
   flush: { type: 'string' },
   check: { type: 'string' },
@@ -73,9 +80,12 @@ type Values = ReturnType<typeof parseArgs<{ options: typeof known; allowPosition
 
 export async function run(args: string[], terminal: Terminal): Promise<void> {
   const { values, positionals } = parseArgs({ args, options: known, allowPositionals: true });
-  const { output = 'speech.wav', json = false } = values;
+  const { format } = resolveFormat({ format: values.format }, ['format']);
+  const { output = `speech.${format}`, json = false } = values;
   if (output === '-' && json)
     throw new UsageError('expected another `--output` than - with `--json`: both write to stdout');
+  if (format !== 'wav' && /\.wav$/i.test(output))
+    throw new UsageError(`expected another \`--output\` than a WAV file with \`--format ${format}\``);
   const load = loadOptions(values, terminal);
   const speak = speakOptions(values, terminal);
   // Wrong values are refused before stdin is read or anything is loaded.
@@ -89,13 +99,14 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
   const tts = await MetaVoice.load(load);
   try {
     const stream = tts.stream(text, speak);
-    if (output === '-') return await pipeline(stream.toNodeReadable(), terminal.stdout, { end: false });
+    if (output === '-')
+      return await pipeline(stream.toNodeReadable({ format }), terminal.stdout, { end: false });
     const speech = await stream.collect();
-    await speech.save(output);
+    await speech.save(output, { format });
     terminal.progress(null);
     await write(
       terminal.stdout,
-      json ? `${JSON.stringify(await facts(speech, output, tts))}\n` : words(speech, output, tts),
+      json ? `${JSON.stringify(await facts(speech, output, format, tts))}\n` : words(speech, output, tts),
     );
   } finally {
     await tts.dispose();
@@ -124,6 +135,8 @@ function speakOptions(values: Values, terminal: Terminal): SpeakOptions {
     diffusionSteps: numberArgument(values['diffusion-steps'], 'diffusion-steps'),
     enhance: enhanceArgument(values.enhance),
     quality,
+    loudness: values.loudness === 'off' ? 'off' : numberArgument(values.loudness, 'loudness'),
+    sampleRate: numberArgument(values.rate, 'rate'),
     chunkSeconds: undefined,
     pauseSeconds: pauseArgument(values.pause),
     continuity: undefined,
@@ -255,14 +268,26 @@ const heard = ({ check }: Speech): string =>
     .map(({ startSeconds, message }) => `  at ${startSeconds.toFixed(1)} s: ${message}\n`)
     .join('');
 
-async function facts(speech: Speech, file: string, tts: MetaVoice) {
+async function facts(speech: Speech, file: string, format: ByteFormat, tts: MetaVoice) {
   const { device, dtype, reason, model, plan } = tts;
-  const { durationSeconds, sampleRate, seed, endReason, decoder, decoderReason, timings, health, check } =
-    speech;
-  return {
-    file,
+  const {
     durationSeconds,
     sampleRate,
+    loudness,
+    seed,
+    endReason,
+    decoder,
+    decoderReason,
+    timings,
+    health,
+    check,
+  } = speech;
+  return {
+    file,
+    format,
+    durationSeconds,
+    sampleRate,
+    loudness,
     seed,
     endReason,
     decoder,

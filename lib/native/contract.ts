@@ -242,6 +242,8 @@ export interface UtteranceRequest {
   whole: boolean;
   /** Evaluations of the diffusion decoder; 0: the codec's own decoder speaks. */
   diffusionSteps: number;
+  /** LKFS that the speech is brought to; null: as the decoder gives it. */
+  loudness: number | null;
   /** At most so many frames; the model's own windows limit it too. */
   maximumFrames: number;
   /** Finished chunks that may wait for the reader before the utterance rests. */
@@ -253,6 +255,8 @@ export interface UtteranceRequest {
 export interface NativeChunk {
   /** [frames · hop] at the codec's rate. */
   samples: Float32Array;
+  /** The same before the loudness, where one was asked for; else null. */
+  decoded: Float32Array | null;
   /** [codebooks, frames] */
   codes: Uint16Array;
   frames: number;

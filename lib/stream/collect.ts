@@ -1,11 +1,11 @@
 /** A whole speech: what the chunks of a stream come to. */
 
-import { toPcm16 } from '../audio/pcm.js';
-import { encodeWav, wavHeader } from '../audio/wav.js';
+import { encodeWav } from '../audio/wav.js';
 import { MetaVoiceError } from '../errors.js';
 import { writeAtomically } from '../files.js';
 import { expectedType, isString } from '../is.js';
 import type { CheckMode } from '../options.js';
+import { type ByteFormat, type ByteOptions, headerBytes, resolveFormat, sampleBytes } from './bytes.js';
 import type { CheckReport } from './check-report.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, joinCodes } from './codes.js';
@@ -37,6 +37,7 @@ export interface SpeechTimings {
 interface SpeechParts {
   samples: Float32Array;
   sampleRate: number;
+  loudness: number | 'off';
   seed: number;
   endReason: 'end' | 'limit';
   timings: SpeechTimings;
@@ -52,9 +53,11 @@ let createSpeech: (parts: SpeechParts) => Speech;
 export class Speech {
   /** Mono, nominally within [-1, 1]. */
   readonly samples: Float32Array;
-  /** Hz */
+  /** Hz: what was asked for, else the model's own. */
   readonly sampleRate: number;
   readonly durationSeconds: number;
+  /** LKFS that it was brought to; `'off'`: it is as loud as the decoder gave it. */
+  readonly loudness: number | 'off';
   /** Speaks the same bytes again, with the same text, voice and options. */
   readonly seed: number;
   /** `'end'`: the model finished by itself. `'limit'`: a window or `maxSeconds` cut it. */
@@ -73,6 +76,7 @@ export class Speech {
     this.samples = parts.samples;
     this.sampleRate = parts.sampleRate;
     this.durationSeconds = parts.samples.length / parts.sampleRate;
+    this.loudness = parts.loudness;
     this.seed = parts.seed;
     this.endReason = parts.endReason;
     this.timings = parts.timings;
@@ -92,22 +96,29 @@ export class Speech {
     return encodeWav(this.samples, this.sampleRate);
   }
 
+  /** All of it as bytes: a WAV file, or bare samples. */
+  toBytes(options?: ByteOptions): Uint8Array {
+    const { format } = resolveFormat(options, ['format']);
+    return format === 'wav' ? this.toWav() : sampleBytes(this.samples, format);
+  }
+
   /**
-   * Writes the WAV file. It appears whole or not at all.
+   * Writes a file of `toBytes`. It appears whole or not at all.
    *
    * @throws the file system's own error.
    */
-  async save(path: string): Promise<void> {
+  async save(path: string, options?: ByteOptions): Promise<void> {
     if (!isString(path) || path === '') throw expectedType('a path', 'path', path);
-    await writeAtomically(path, (file) => this.#write((bytes) => file.writeFile(bytes)));
+    const { format } = resolveFormat(options, ['format']);
+    await writeAtomically(path, (file) => this.#write(format, (bytes) => file.writeFile(bytes)));
   }
 
   /** In pieces of a few seconds, so that a long speech does not hold the event loop. */
-  async #write(write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
+  async #write(format: ByteFormat, write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
     const piece = 1 << 17;
-    await write(wavHeader(this.sampleRate, this.samples.length * 2));
+    await write(headerBytes(format, this.sampleRate, this.samples.length));
     for (let at = 0; at < this.samples.length; at += piece)
-      await write(toPcm16(this.samples.subarray(at, at + piece)));
+      await write(sampleBytes(this.samples.subarray(at, at + piece), format));
   }
 }
 
@@ -118,6 +129,7 @@ export async function collect(
     seed: number;
     sampleRate: number;
     decoder: DecoderChoice;
+    loudness: number | 'off';
     check: CheckMode;
     tally: Readonly<Tally>;
     halted: AbortSignal;
@@ -126,7 +138,7 @@ export async function collect(
 ): Promise<Speech> {
   const all: AudioChunk[] = [];
   for await (const chunk of source) all.push(chunk);
-  const { seed, sampleRate, decoder, check, tally, halted } = request;
+  const { seed, sampleRate, loudness, decoder, check, tally, halted } = request;
   const endReason = all.at(-1)?.endReason;
   if (!endReason) halted.throwIfAborted();
   if (!endReason)
@@ -136,6 +148,7 @@ export async function collect(
   return createSpeech({
     samples,
     sampleRate,
+    loudness,
     seed,
     decoder,
     endReason,

@@ -46,11 +46,14 @@ export interface PlannedText {
 export interface SpeechPlan {
   readonly seed: number;
   readonly decoder: DecoderChoice;
-  /** Of what the engine gives, and of what is handed out; in Hz. */
+  /** Of what the engine gives, of that enhanced, and of what is handed out; in Hz. */
   readonly spokenRate: number;
+  readonly enhancedRate: number;
   readonly sampleRate: number;
   /** Spoken samples per frame. */
   readonly hop: number;
+  /** LKFS that it is brought to. */
+  readonly loudness: number | 'off';
   /** Milliseconds that judging the request took. */
   readonly judged: number;
   readonly text: PlannedText;

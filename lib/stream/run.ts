@@ -10,6 +10,7 @@ import { ContextKeeper } from './context.js';
 import { Enhancement } from './enhancement.js';
 import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
+import { RateChange } from './rate-change.js';
 import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
 
 export class Run {
@@ -19,6 +20,7 @@ export class Run {
   readonly #ahead: SegmentsAhead;
   readonly #context: ContextKeeper | null;
   readonly #enhancement: Enhancement;
+  readonly #rateChange: RateChange;
   #speaker: Float32Array | null = null;
   #current: BegunSegment | null = null;
   #index = 0;
@@ -41,6 +43,7 @@ export class Run {
     this.#clock = clock;
     this.#context = plan.continues ? new ContextKeeper() : null;
     this.#enhancement = new Enhancement(plan.enhancer());
+    this.#rateChange = new RateChange(plan.enhancedRate, plan.sampleRate);
     this.#ahead = new SegmentsAhead(plan.text, (...segment) => this.#start(...segment), plan.concurrent);
   }
 
@@ -162,8 +165,9 @@ export class Run {
   ): Promise<AudioChunk> {
     const { sampleRate, onProgress, text, site } = this.#plan;
     const { index: segment, segment: place } = this.#current!;
-    const samples = await asking(site, () => this.#enhancement.convert(spoken, this.#finished));
+    const enhanced = await asking(site, () => this.#enhancement.convert(spoken, this.#finished));
     halted.throwIfAborted();
+    const samples = await this.#rateChange.convert(enhanced, this.#finished, halted);
     const startSeconds = this.#handedOut / sampleRate;
     this.#handedOut += samples.length;
     const seconds = this.#handedOut / sampleRate;

@@ -55,6 +55,11 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
     return this.#plan.decoder;
   }
 
+  /** LKFS that the speech is brought to, or `'off'`. */
+  get loudness(): number | 'off' {
+    return this.#plan.loudness;
+  }
+
   /** What overflowed in 16 bit so far and was done again in float32. */
   get health(): SpeechHealth {
     return { ...this.#tally.health };
@@ -115,8 +120,8 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
    * @param extra.load milliseconds that loading took, to be told in the timings
    */
   collect(extra: { load?: number } = {}): Promise<Speech> {
-    const { seed, sampleRate, decoder, check } = this.#plan;
+    const { seed, sampleRate, loudness, decoder, check } = this.#plan;
     const halted = this.#halt.signal;
-    return collect(this, { seed, sampleRate, decoder, check, tally: this.#tally, halted }, extra);
+    return collect(this, { seed, sampleRate, loudness, decoder, check, tally: this.#tally, halted }, extra);
   }
 }

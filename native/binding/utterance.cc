@@ -35,6 +35,7 @@ Napi::Value end_reason_to_js(Napi::Env env, engine::EndReason reason) {
 Napi::Object chunk_to_js(Napi::Env env, const engine::Chunk& chunk) {
   const Napi::Object result = Napi::Object::New(env);
   result.Set("samples", floats_to_js(env, chunk.samples.data(), chunk.samples.size()));
+  result.Set("decoded", chunk.decoded.empty() ? env.Null() : floats_to_js(env, chunk.decoded.data(), chunk.decoded.size()));
   result.Set("codes", codes_to_js(env, chunk.codes));
   result.Set("frames", static_cast<double>(chunk.frames));
   result.Set("firstFrame", static_cast<double>(chunk.first_frame));
@@ -69,6 +70,7 @@ engine::UtteranceRequest request_of(const Napi::Object& value) {
   request.look_ahead = integer_of(value.Get("lookAhead"), "lookAhead");
   request.whole = boolean_of(value.Get("whole"), "whole");
   request.diffusion_steps = integer_of(value.Get("diffusionSteps"), "diffusionSteps");
+  if (const Napi::Value loudness = value.Get("loudness"); !loudness.IsNull()) request.loudness = number_of(loudness, "loudness");
   request.waiting_chunks = integer_of(value.Get("waitingChunks"), "waitingChunks");
   request.likely_frames = integer_of(value.Get("likelyFrames"), "likelyFrames");
   return request;

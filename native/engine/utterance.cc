@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/error.h"
+#include "ops/running_loudness.h"
 
 namespace metavoice::engine {
 
@@ -27,6 +28,11 @@ std::optional<DiffusionRequest> diffusion_of(const UtteranceRequest& request, st
   return DiffusionRequest{request.coarse.random, request.diffusion_steps, request.chunk_ends, std::move(stopped)};
 }
 
+std::vector<float> values_of(const at::Tensor& samples) {
+  const at::Tensor all = samples.contiguous();
+  return {all.data_ptr<float>(), all.data_ptr<float>() + all.numel()};
+}
+
 }  // namespace
 
 struct Utterance::Work {
@@ -47,6 +53,8 @@ struct Utterance::Work {
     const bool growing = std::adjacent_find(ends.begin(), ends.end(), std::greater_equal<>()) == ends.end();
     core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && growing,
                   "chunks that grow and begin with as many frames as the codec's first piece needs");
+    if (request.loudness && !request.whole)
+      loudness.emplace(model.codec().sample_rate(), *request.loudness, ends[0] * model.codec().hop());
   }
 
   int64_t chunk_end(size_t index) const {
@@ -106,6 +114,12 @@ struct Utterance::Work {
     return fine.run(due.coarse, due.drawn_first, due.drawn_last);
   }
 
+  // As loud as was asked for; in chunks the gain is a running one.
+  at::Tensor levelled(const at::Tensor& samples) {
+    if (loudness) return ops::normalize_loudness(samples, *loudness);
+    return request.loudness ? ops::normalize_loudness(samples, model.codec().sample_rate(), *request.loudness) : samples;
+  }
+
   Chunk say(const DueChunk& due) {
     const at::Tensor drawn_codes = draw(due);
     known = known.defined() ? at::cat({known, drawn_codes}, 1) : drawn_codes;
@@ -115,8 +129,9 @@ struct Utterance::Work {
     Chunk chunk;
     {
       const Stopwatch watch(saying.decoder);
-      const at::Tensor samples = sound.speak(drawn_codes, due.last, due.ended);
-      chunk.samples.assign(samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
+      const at::Tensor decoded = sound.speak(drawn_codes, due.last, due.ended);
+      chunk.samples = values_of(levelled(decoded));
+      if (request.loudness) chunk.decoded = values_of(decoded);
     }
     chunk.codes.assign(codes.data_ptr<int64_t>(), codes.data_ptr<int64_t>() + codes.numel());
     chunk.frames = frames;
@@ -141,6 +156,7 @@ struct Utterance::Work {
   FineDecoder fine;
   SoundDecoder sound;
   at::Tensor known;  // codes that were drawn behind the chunks that were said, [codebooks, n]
+  std::optional<ops::RunningLoudness> loudness;
   Timings saying;
 };
 

@@ -30,6 +30,7 @@ struct UtteranceRequest {
   int64_t look_ahead = 0;           // frames that must exist past a chunk before the second stage runs on it
   bool whole = false;               // one pass over everything, one chunk
   int64_t diffusion_steps = 0;      // of the diffusion decoder; 0: the codec's own
+  std::optional<double> loudness;   // LKFS that the speech is brought to; absent: as the decoder gives it
   int64_t waiting_chunks = 1;       // finished chunks that may wait for the reader
   int64_t likely_frames = 0;        // as long as it will hardly be: pages are set aside for so much; 0: the longest
 };
@@ -60,6 +61,7 @@ struct DueChunk {
 
 struct Chunk {
   std::vector<float> samples;   // [frames * hop]
+  std::vector<float> decoded;   // the same before the loudness, for who judges what was spoken; empty where none was asked for
   std::vector<uint16_t> codes;  // [codebooks, frames]
   int64_t frames = 0;
   int64_t first_frame = 0;

@@ -53,7 +53,7 @@ export class FakeUtterance implements NativeUtterance {
   }
 
   #make(): NativeChunk {
-    const { chunkEnds, maximumFrames, whole, seed, segment } = this.request;
+    const { chunkEnds, maximumFrames, whole, loudness, seed, segment } = this.request;
     const total = Math.min(this.#model.frames, maximumFrames);
     const first = this.#frame;
     const end = whole ? total : Math.min(total, chunkEnds[this.#chunk] ?? total);
@@ -63,8 +63,10 @@ export class FakeUtterance implements NativeUtterance {
     this.#done = end === total;
     const frames = end - first;
     const value = (i: number) => Math.sin((seed % 997) + segment * 10 + (first * hop + i) / 50) * loud;
+    const samples = Float32Array.from({ length: frames * hop }, (_, i) => value(i));
     return {
-      samples: Float32Array.from({ length: frames * hop }, (_, i) => value(i)),
+      samples,
+      decoded: loudness === null ? null : samples.map((sample) => sample / 2),
       codes: Uint16Array.from(
         { length: 8 * frames },
         (_, i) => (Math.floor(i / frames) * 100 + first + (i % frames)) % 1024,

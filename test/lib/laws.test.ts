@@ -113,6 +113,49 @@ describe('pieces are the whole', () => {
   });
 });
 
+describe('the sound that comes out', () => {
+  const first = 'The kettle is on.\n\n';
+  const [text, other] = [`${first}Nobody knew why.`, `${first}Two came back.`];
+  const settings: SpeakOptions[] = [
+    { loudness: -14 },
+    { loudness: -30, quality: 'whole' },
+    { sampleRate: 8000 },
+    { loudness: -14, sampleRate: 44_100 },
+  ];
+
+  it.each(settings)('streamed is collected, and never changes: %j', { timeout: limit }, async (setting) => {
+    const chunks = await listen(text, setting);
+    const speech = await tts.synthesize(text, { ...options, ...setting });
+    expect(same(speech.samples, joined(chunks))).toBe(true);
+    expect(speech.loudness).toBe(setting.loudness ?? 'off');
+    expect(speech.sampleRate).toBe(setting.sampleRate ?? rate);
+    expect(same(audioOf(await listen(other, setting), 1), audioOf(chunks, 1))).toBe(true);
+  });
+
+  it('has the codes, the length and the check of the speech as the model spoke it', {
+    timeout: limit,
+  }, async () => {
+    const asked: SpeakOptions = { seed: 1, voice: { speaker: 'kal' }, check: 'respeak' };
+    const plain = await tts.synthesize(text, asked);
+    const changed = await tts.synthesize(text, { ...asked, loudness: -14, sampleRate: 8000 });
+    expect(changed.codes).toEqual(plain.codes);
+    expect(changed.check).toEqual(plain.check);
+    expect(changed.durationSeconds).toBeCloseTo(plain.durationSeconds, 3);
+  });
+
+  it('is as loud as was asked for', { timeout: limit }, async () => {
+    const decibels = async (setting: SpeakOptions) => {
+      const { samples } = await tts.synthesize(first, { ...options, ...setting });
+      return 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
+    };
+    for (const quality of ['stream', 'whole'] as const)
+      expect(await decibels({ quality, loudness: -24 })).toBeCloseTo(
+        10 + (await decibels({ quality, loudness: -34 })),
+        0,
+      );
+  });
+});
+
 describe('two thousand words', () => {
   it('are spoken exactly once, in memory that stays flat', { timeout: 1_200_000 }, async () => {
     const text = readFileSync(fixture('alice.txt'), 'utf8');

@@ -156,6 +156,7 @@ describe('what the engine is asked', () => {
       },
       lookAhead: 16,
       whole: false,
+      loudness: null,
       maximumFrames: 1024,
       waitingChunks: 2,
     });
@@ -181,9 +182,11 @@ describe('what the engine is asked', () => {
     const plan: SpeechPlan = {
       seed: 1,
       spokenRate: 24000,
+      enhancedRate: 24000,
       decoder: { decoder: 'encodec', reason: 'a test' },
       sampleRate: 24000,
       hop: 320,
+      loudness: 'off',
       judged: 0,
       text: wholeText(
         ['a', 'b', 'c'].map((letter, offset) => ({
@@ -230,6 +233,7 @@ describe('what the engine is asked', () => {
           lookAhead: 16,
           likelyFrames: 0,
           whole: false,
+          loudness: null,
           maximumFrames: 250,
           waitingChunks: 2,
         }),

@@ -95,6 +95,18 @@ describe('speaking refuses', () => {
     [{ diffusionSteps: '20' }, 'TypeError', /`diffusionSteps`/],
     [{ enhance: 'yes' }, 'TypeError', /`enhance`/],
     [{ quality: 'best' }, 'RangeError', /`quality`/],
+    [
+      { sampleRate: 11_025 },
+      'RangeError',
+      /one of 8000, 16000, .* 48000 \(Hz\) for `sampleRate` but received 11025/,
+    ],
+    [{ loudness: 3 }, 'RangeError', /between -70 and 0 \(LKFS\), or 'off', for `loudness` but received 3/],
+    [{ loudness: Number.NaN }, 'RangeError', /`loudness`/],
+    [{ loudness: 'loud' }, 'RangeError', /`loudness` but received "loud"/],
+    [{ loudness: false }, 'TypeError', /`loudness`/],
+    [{ sampleRate: '8000' }, 'TypeError', /`sampleRate` but received "8000"/],
+    [{ sampleRate: null }, 'TypeError', /`sampleRate`/],
+    [{ rate: 8000 }, 'TypeError', /received `rate`; known are/],
     [{ chunkSeconds: { first: 0 } }, 'RangeError', /`chunkSeconds.first`/],
     [{ chunkSeconds: { first: 1, largest: 0.5 } }, 'RangeError', /at least chunkSeconds.first \(1\)/],
     [{ chunkSeconds: 1 }, 'TypeError', /`chunkSeconds`/],
@@ -163,6 +175,8 @@ describe('resolved options', () => {
       diffusionSteps: 20,
       enhance: 'auto',
       quality: 'stream',
+      loudness: null,
+      sampleRate: null,
       chunkSeconds: { first: 0.25, largest: 2 },
       pauseSeconds: { sentence: 0.3, clause: 0.1, paragraph: 0.7 },
       continuity: 'independent',
@@ -233,6 +247,15 @@ describe('resolved options', () => {
     expect(filled(undefined, { guidance: 2 }).guidance).toEqual({ speaker: 2, prompt: 1 });
     expect(filled(undefined, { guidance: { prompt: 2 } }).guidance).toEqual({ speaker: 3, prompt: 2 });
     expect(filled(undefined, { topK: 7 })).toMatchObject({ temperature: 1, topP: 0.95, topK: 7 });
+  });
+
+  it('know loudness as a level, and as none', () => {
+    expect([-70, -14, -0, 'off'].map((loudness) => resolveSpeakOptions({ loudness }).loudness)).toEqual([
+      -70,
+      -14,
+      0,
+      'off',
+    ]);
   });
 
   it('let a long first chunk make the largest as long', () => {

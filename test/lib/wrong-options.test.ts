@@ -51,6 +51,8 @@ const speak: Record<string, Right> = {
   'options.diffusionSteps': [],
   'options.enhance': ['true', 'false'],
   'options.quality': [],
+  'options.loudness': ['-1', '-0'],
+  'options.sampleRate': [],
   'options.chunkSeconds': load.options!,
   'options.chunkSeconds.first': numbers.slice(1),
   'options.chunkSeconds.largest': numbers.slice(1),
@@ -201,8 +203,10 @@ describe('a wrong value is refused cleanly', () => {
     for (const [path, right, call] of voices) expect(await judgeAll(path, right, call), path).toEqual({});
   });
 
-  test('the forms of a stream', async () => {
-    const { tts } = fakeMetaVoice();
+  test('the forms of a stream and of a speech', async () => {
+    const { tts } = fakeMetaVoice(new FakeModel(8));
+    const speech = await tts.synthesize('hi');
+    const file = join(folder, 'speech');
     const forms: [string, Right, (value: unknown) => unknown][] = [
       ['options', load.options!, (options) => void tts.stream('hi').toNodeReadable(options as never)],
       ['format', [], (format) => void tts.stream('hi').toNodeReadable({ format } as never)],
@@ -213,6 +217,10 @@ describe('a wrong value is refused cleanly', () => {
       ],
       ['options', load.options!, (options) => void tts.stream('hi').toWebStream(options as never)],
       ['format', [], (format) => void tts.stream('hi').toWebStream({ format } as never)],
+      ['options', load.options!, (options) => speech.toBytes(options as never)],
+      ['format', [], (format) => speech.toBytes({ format } as never)],
+      ['options', load.options!, (options) => speech.save(file, options as never)],
+      ['format', [], (format) => speech.save(file, { format } as never)],
     ];
     for (const [path, right, call] of forms) expect(await judgeAll(path, right, call), path).toEqual({});
   });

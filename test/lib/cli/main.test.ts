@@ -62,6 +62,11 @@ describe('wrong usage ends with 2', () => {
     [['say', 'hi', '--device', 'gpu'], /for `device`/],
     [['say', 'hi', '--quality', 'best'], /for `quality`/],
     [['say', 'hi', '--enhance', 'loud'], /auto, on or off for `--enhance` but received "loud"/],
+    [['say', 'hi', '--format', 'mp3'], /one of 'wav', 'pcm', 'mulaw' for `format`/],
+    [['say', 'hi', '--format', 'pcm', '-o', 'a.wav'], /than a WAV file with `--format pcm`/],
+    [['say', 'hi', '--loudness=5'], /between -70 and 0 .* for `loudness`/],
+    [['say', 'hi', '--loudness', 'loud'], /a number for `--loudness`/],
+    [['say', 'hi', '--rate', '11025'], /one of 8000, .* for `sampleRate` but received 11025/],
     [['say', 'hi', '--check', 'twice'], /one of 'off', 'report', 'respeak' for `check`/],
     [['say', 'hi', '--guidance', '1,2,3'], /X or X,Y/],
     [['say', 'hi', '--pause', '1,2,3,4'], /X, X,Y or X,Y,Z for `--pause`/],
@@ -169,6 +174,27 @@ describe('with the engine', () => {
     expect(streamed.stdout.subarray(44).equals((await readFile(join(folder, 'a.wav'))).subarray(44))).toBe(
       true,
     );
+  });
+
+  it('say speaks at the rate and in the format that are asked for', async () => {
+    const text = ['say', 'hi how are you', ...short];
+    const wav = await run([...text, '-o', 'phone.wav', '--rate', '8000']);
+    expect(wav).toMatchObject({ code: 0, stderr: '' });
+    const saved = await readFile(join(folder, 'phone.wav'));
+    expect(saved.readUInt32LE(24)).toBe(8000);
+    const mulaw = await run([...text, '--rate', '8000', '--format', 'mulaw', '--json', '--loudness', 'off']);
+    expect(JSON.parse(mulaw.stdout.toString())).toMatchObject({
+      file: 'speech.mulaw',
+      format: 'mulaw',
+      sampleRate: 8000,
+      loudness: 'off',
+    });
+    const bytes = await readFile(join(folder, 'speech.mulaw'));
+    expect(2 * bytes.length).toBe(saved.length - 44);
+    const streamed = await run([...text, '-o', '-', '--rate', '8000', '--format', 'mulaw']);
+    expect(streamed.stdout.equals(bytes)).toBe(true);
+    const loud = await run([...text, '-o', 'loud.wav', '--loudness=-14', '--json']);
+    expect(JSON.parse(loud.stdout.toString())).toMatchObject({ loudness: -14, format: 'wav' });
   });
 
   it('say speaks stdin as it arrives, to stdout and to a file', async () => {

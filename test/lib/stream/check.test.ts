@@ -124,6 +124,21 @@ describe('a finding', () => {
     expect(stream.check.findings).toHaveLength(2);
   });
 
+  it('is told with its place behind a pause that was not known before', async () => {
+    const { tts } = fakeMetaVoice(damagedModel(holed([1, 0])));
+    const pieces = async function* () {
+      yield `${sentence}\n\n`;
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      yield sentence;
+    };
+    const stream = tts.stream(pieces(), { seed: 5, flushSeconds: 0.01 });
+    const { chunks } = await read(stream);
+    expect(chunks.some(({ codes }) => codes.frames === 0)).toBe(true);
+    const { findings } = stream.check;
+    expect(findings).toMatchObject([{ kind: 'hole', segment: 1 }]);
+    expect(findings[0]!.startSeconds).toBeCloseTo(seconds + 0.7 + holeAt, 1);
+  });
+
   it('does not come from the joins between segments', async () => {
     const pauseSeconds = { paragraph: 3 };
     expect((await speak(new FakeModel(frames), { pauseSeconds })).stream.check.findings).toEqual([]);

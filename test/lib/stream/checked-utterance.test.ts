@@ -34,6 +34,7 @@ function held(native = new FakeModel(30)) {
         chunkEnds: Int32Array.of(10, 20),
         lookAhead: 16,
         whole: false,
+        loudness: null,
         maximumFrames: 100,
         waitingChunks: 2,
         likelyFrames: 0,

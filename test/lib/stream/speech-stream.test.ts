@@ -42,7 +42,7 @@ describe('a speech stream refuses', () => {
   });
 
   test.each([
-    [{ format: 'mp3' }, /'wav', 'pcm' for `format`/],
+    [{ format: 'mp3' }, /'wav', 'pcm', 'mulaw' for `format`/],
     [{ formt: 'wav' }, /did you mean `format`/],
     [{ highWaterMark: -1 }, /`highWaterMark`/],
   ])('%j', (options, message) => {
