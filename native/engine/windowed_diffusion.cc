@@ -28,7 +28,7 @@ at::Tensor sample(const SpeechModel& model, const at::Tensor& codes, int64_t fir
   const at::Tensor latent = model.codec().latent(codes);
   return evaluate_finite(decoder.dtype(), redone, "diffusion decoder", [&](models::Precision precision) {
     const models::diffusion::Noise draws =
-        noise.defined() ? models::diffusion::given_noise(noise)
+        noise.defined() ? models::diffusion::given_noise(noise.to(decoder.device()))
                         : models::diffusion::drawn_noise(request.random, request.steps, first * hop, samples, decoder.device());
     const models::diffusion::Noise watched = [&](int64_t band, int64_t bands, int64_t draw) {
       if (request.stopped && request.stopped()) throw core::Error("ABORT_ERR", "the utterance was cancelled");

@@ -16,7 +16,7 @@ std::string band_name(int64_t band) { return "bands." + std::to_string(band); }
 // One filter that multiplies each sub-band by (its spread / its target)^power, and the means that are added. Statistics
 // are sums; what the file calls the target's is of squares, and no root is taken of it: so it was trained.
 std::pair<at::Tensor, double> processor_of(const core::Weights& weights, const ProcessorConfig& config,
-                                              const ops::BandFilters& filters) {
+                                           const ops::BandFilters& filters) {
   const auto sums = [&](const char* name, int64_t size) { return weights.tensor(name, {size}, at::kFloat).to(at::kCPU, at::kDouble); };
   const at::Tensor counts = sums("counts", 1), mean = sums("sum_x", config.bands) / counts;
   const at::Tensor spread = (sums("sum_x2", config.bands) / counts - mean.square()).clamp_min(0).sqrt();
@@ -125,13 +125,6 @@ at::Tensor MultiBandDiffusion::sample_group(const Group& group, const at::Tensor
     x = at::clamp(x, -clip, clip);
   }
   return x + health;
-}
-
-at::Tensor MultiBandDiffusion::evaluate(int64_t band, const at::Tensor& x, int64_t step, const at::Tensor& latent) const {
-  const Group& group = groups_[groups_.size() > 1 ? static_cast<size_t>(band) : 0];
-  const at::Tensor condition = group.unet.condition(latent.to(device_), x.size(0), dtype());
-  const at::Tensor rows = x.to(device_).expand({group.unet.networks(), x.size(0)});
-  return group.unet.forward(rows, step, condition, dtype())[band - group.first];
 }
 
 }  // namespace metavoice::models::diffusion

@@ -52,9 +52,6 @@ class MultiBandDiffusion {
   // NaN where an evaluation was not finite: a clamp would hide it.
   at::Tensor sample(const at::Tensor& latent, int64_t samples, const Noise& noise, int64_t evaluations, at::ScalarType dtype) const;
 
-  // One evaluation of one band's network: x [samples] at a noise level -> the noise in it [samples].
-  at::Tensor evaluate(int64_t band, const at::Tensor& x, int64_t step, const at::Tensor& latent) const;
-
  private:
   struct Group {
     int64_t first = 0;  // band

@@ -66,6 +66,19 @@ TEST_SUITE("models/diffusion/unet") {
       }
   }
 
+  TEST_CASE("gives the golden noise, in 16 bit within 30 dB") {
+    for (const at::Device& device : devices())
+      for (const auto& [dtype, decibels] : {std::pair{at::kFloat, 60.0}, {at::kHalf, 30.0}, {at::kBFloat16, 30.0}}) {
+        const Unet unet({model_weights("diffusion", device, dtype).scope("bands.0")}, {4, 4});
+        const at::Tensor x = golden("diffusion", "encodec").unsqueeze(0).to(device), wanted = golden("diffusion", "unet.eval");
+        const at::Tensor found = run(unet, x, 549, golden("diffusion", "latent").to(device), dtype)[0].cpu();
+        const double ratio = signal_to_error(found, wanted);
+        if (settings().report) std::cerr << "    " << toString(dtype) << " on " << device.str() << ": " << ratio << " dB\n";
+        CHECK(ratio > decibels);
+        if (dtype == at::kFloat) check_wave(found, wanted, 1e-4, "evaluation on " + device.str());
+      }
+  }
+
   TEST_CASE("networks side by side are the networks one by one") {
     for (const at::Device& device : devices())
       for (const DiffusionSizes& sizes : variants()) {
