@@ -43,7 +43,9 @@ Napi::Value EnhancerObject::finish(const Napi::CallbackInfo& info) {
   return host_->run_beside(
       info.Env(),
       [speech = speech_](const engine::SpeechModel& model) {
-        return engine::require_finite(speech->on(model).finish(), "enhancer");
+        const at::Tensor rest = speech->on(model).finish();
+        speech->enhancer.reset();  // nobody waits for the garbage collector
+        return engine::require_finite(rest, "enhancer");
       },
       floats_answer);
 }
