@@ -1,6 +1,6 @@
-// Each number of the product is a sum over 16 lanes, a lane at a time along the row, then over the lanes in a fixed tree: so
-// its bits depend on its row and its column alone. A block of rows by columns is summed at once, as many as there are
-// registers for.
+// Each number of the product is a sum over the lanes of a vector, a lane at a time along the row, then over the lanes in a
+// fixed tree: so its bits depend on its row and its column alone. A block of rows by columns is summed at once, as many as
+// there are registers for. Vectors are as wide as registers: gcc keeps wider ones in memory.
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -17,7 +17,16 @@ namespace {
 constexpr int kColumns = 4;
 constexpr int64_t kAhead = 256;  // numbers; measured, with 4 and 8 columns at a time
 
+using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
+
 // The sums of the lanes of four vectors.
+METAVOICE_INLINE void sum_lanes(const Floats8& a, const Floats8& b, const Floats8& c, const Floats8& d, float* sums) {
+  const Floats8 ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  const Floats8 cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(c, d, 4, 5, 6, 7, 12, 13, 14, 15);
+  const Floats8 all = __builtin_shufflevector(ab, cd, 0, 1, 4, 5, 8, 9, 12, 13) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7, 10, 11, 14, 15);
+  for (int i = 0; i < 4; ++i) sums[i] = all[2 * i] + all[2 * i + 1];
+}
+
 METAVOICE_INLINE void sum_lanes(const Floats& a, const Floats& b, const Floats& c, const Floats& d, float* sums) {
   const Floats ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
                     __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
@@ -36,22 +45,23 @@ struct Product {
 };
 
 // Rows [row, row + kRows) of columns [column, column + kColumns). Who reads the weights first asks for them ahead.
-template <int kRows, bool kFirst>
+template <class Vector, int kRows, bool kFirst>
 METAVOICE_INLINE void block(const Product& product, int64_t row, int64_t column) {
-  const int64_t in = product.in, whole = in - in % kLanes;
+  constexpr int64_t kWidth = sizeof(Vector) / sizeof(float);
+  const int64_t in = product.in, whole = in - in % kWidth;
   const float* x = product.x + row * in;
   const float* weight = product.weight + column * in;
-  Floats sums[kRows][kColumns] = {};
-  for (int64_t i = 0; i < whole; i += kLanes) {
-    Floats columns[kColumns];
+  Vector sums[kRows][kColumns] = {};
+  for (int64_t i = 0; i < whole; i += kWidth) {
+    Vector columns[kColumns];
 #pragma GCC unroll 8
     for (int c = 0; c < kColumns; ++c) {
-      columns[c] = floats(weight + c * in + i);
+      columns[c] = load<Vector>(weight + c * in + i);
       if (kFirst) __builtin_prefetch(weight + c * in + i + kAhead);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const Floats values = floats(x + r * in + i);
+      const Vector values = load<Vector>(x + r * in + i);
 #pragma GCC unroll 8
       for (int c = 0; c < kColumns; ++c) sums[r][c] += values * columns[c];
     }
@@ -66,26 +76,26 @@ METAVOICE_INLINE void block(const Product& product, int64_t row, int64_t column)
 }
 
 // Four columns for all rows, of which kMost at a time.
-template <int kMost>
+template <class Vector, int kMost>
 METAVOICE_INLINE void columns_of(const Product& product, int64_t column) {
   const int64_t rows = product.rows;
   int64_t row = 0;
   if (rows >= kMost) {
-    block<kMost, true>(product, 0, column);
-    for (row = kMost; row + kMost <= rows; row += kMost) block<kMost, false>(product, row, column);
+    block<Vector, kMost, true>(product, 0, column);
+    for (row = kMost; row + kMost <= rows; row += kMost) block<Vector, kMost, false>(product, row, column);
   } else if (rows >= 2) {
-    block<2, true>(product, 0, column);
+    block<Vector, 2, true>(product, 0, column);
     row = 2;
   }
-  for (; row + 2 <= rows; row += 2) block<2, false>(product, row, column);
-  if (row < rows) block<1, false>(product, row, column);
+  for (; row + 2 <= rows; row += 2) block<Vector, 2, false>(product, row, column);
+  if (row < rows) block<Vector, 1, false>(product, row, column);
 }
 
-void columns_baseline(const Product& product, int64_t column) { columns_of<2>(product, column); }
+void columns_baseline(const Product& product, int64_t column) { columns_of<Floats8, 2>(product, column); }
 
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) void columns_avx2(const Product& product, int64_t column) { columns_of<2>(product, column); }
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))) void columns_avx512(const Product& product, int64_t column) { columns_of<6>(product, column); }
+__attribute__((target("avx2,fma"))) void columns_avx2(const Product& product, int64_t column) { columns_of<Floats8, 2>(product, column); }
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))) void columns_avx512(const Product& product, int64_t column) { columns_of<Floats, 6>(product, column); }
 #endif
 
 using Columns = void (*)(const Product&, int64_t);
