@@ -169,8 +169,9 @@ export function planSpeech(
 }
 
 /** No more evaluations than noise levels that the networks were trained on. */
-function stepsOf({ diffusion }: Manifest, asked: number): number {
+function stepsOf({ diffusion }: Manifest, asked: number | null): number {
   const most = Math.min(...(diffusion?.bands ?? []).map(({ steps }) => steps));
+  if (asked === null) return Math.min(defaults.speak.diffusionSteps, most);
   if (asked > most)
     throw expectedRange(`at most ${most}, which the model was trained on`, 'diffusionSteps', asked);
   return asked;

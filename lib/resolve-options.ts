@@ -62,7 +62,7 @@ export interface ResolvedSpeakOptions {
   readonly seed: number;
   readonly sampling: AskedSampling;
   readonly decoder: 'auto' | 'encodec' | 'diffusion';
-  readonly diffusionSteps: number;
+  readonly diffusionSteps: number | null;
   readonly enhance: 'auto' | boolean;
   readonly quality: 'stream' | 'whole';
   /** Null: what suits the decoder. */
@@ -176,12 +176,10 @@ function resolveSpeak(options: Bag): ResolvedSpeakOptions {
         : integerOf(options.seed, 'seed', 0, Number.MAX_SAFE_INTEGER),
     sampling: resolveSampling(options.sampling),
     decoder: resolveDecoder(orDefault(options.decoder, defaults.speak.decoder)),
-    diffusionSteps: integerOf(
-      orDefault(options.diffusionSteps, defaults.speak.diffusionSteps),
-      'diffusionSteps',
-      1,
-      mostDiffusionSteps,
-    ),
+    diffusionSteps:
+      options.diffusionSteps === undefined
+        ? null
+        : integerOf(options.diffusionSteps, 'diffusionSteps', 1, mostDiffusionSteps),
     enhance: resolveEnhance(orDefault(options.enhance, defaults.speak.enhance)),
     quality: quality as 'stream' | 'whole',
     loudness: resolveLoudness(options.loudness),

@@ -32,7 +32,7 @@ export interface ConvertOptions extends WriteOptions {
 /**
  * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, EnCodec's
  * `encodec_24khz*.th` or a safetensors file of it, `mbd_comp_8.pt`, DeepFilterNet3's folder, zip or safetensors file; absent ones
- * become null parts), or the files at given places, into a
+ * become null parts, of the last two nothing), or the files at given places, into a
  * model folder that is mapped, not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
  * at all.
  *

@@ -20,7 +20,7 @@ Fetches the files that a model needs into the Hugging Face cache, which Python u
 are, how large, and under which licences. ID is org/name or org/name@revision; ${publishedModel} by default.
 An interrupted download goes on where it was.
 
-  --with LIST         other parts, too: diffusion (another decoder), enhancer (not used yet); separated by commas
+  --with LIST         other parts, too: diffusion (another decoder), enhancer (DeepFilterNet3); separated by commas
   --revision R        branch, tag or commit of ID (default main)
   --dry-run           only say what would be fetched
   --json              tell it in JSON

@@ -27,9 +27,9 @@ export const help = `Usage: metavoice say TEXT [OPTIONS]
 
 Speaks a text into a file.
 
-  --output, -o FILE   where to write (default speech.wav); - streams to stdout while it speaks
+  --output, -o FILE   where to write (default speech.wav, .pcm or .mulaw); - streams to stdout while it speaks
   --format F          wav (default), or without a header: pcm (16 bit, little-endian), mulaw (G.711)
-  --rate N            8000, 16000, 22050, 24000, 44100 or 48000 Hz; default the model's own
+  --rate N            8000, 16000, 22050, 24000, 44100 or 48000 Hz; default the enhancer's, else the model's own
   --file, -f FILE     the text, in UTF-8; - is stdin
   --voice, -v FILE    recording of the voice (WAV, FLAC, MP3, OGG), or a saved voice
   --speaker NAME      a speaker that ships with the model, instead of --voice; default its first
@@ -41,7 +41,7 @@ ${loadHelp}
   --guidance X[,Y]    how strongly to follow the speaker, and the text; default what the model advises, else 3
   --quality Q         stream (default) or whole
   --decoder D         auto (default), encodec or diffusion
-  --diffusion-steps N evaluations of the diffusion decoder; default 20
+  --diffusion-steps N evaluations of the diffusion decoder; default 20 at the most
   --enhance W         take noise out of the speech: auto (default: where the model can), on or off
   --loudness=X        bring the speech to so many LKFS (-14 as streaming services do), or off; default off, with diffusion -14
   --pause X[,Y[,Z]]   seconds of silence after a sentence, a clause, a paragraph; default 0.3,0.1,0.7

@@ -10,7 +10,8 @@ import { Run } from './run.js';
 export interface AudioChunk {
   /**
    * Mono, nominally within [-1, 1]. The last chunk of a segment ends with the pause before the next one; where that is not
-   * known yet, as a text in pieces paused there, the pause comes as a chunk without codes, and the end as an empty one.
+   * known yet, as a text in pieces paused there, the pause comes as a chunk without codes, and so does the end, with no more than an enhancer or a change
+   * of the rate still held back.
    */
   samples: Float32Array;
   /** Hz */

@@ -3,10 +3,12 @@ import { joinSamples } from './joins.js';
 
 /** A speech on its way through the enhancer, chunk after chunk; the same bits for any chunks. Without one it does nothing. */
 export class Enhancement {
-  readonly #enhancer: NativeEnhancer | null;
+  readonly #make: () => NativeEnhancer | null;
+  #enhancer: NativeEnhancer | null = null;
 
-  constructor(enhancer: NativeEnhancer | null) {
-    this.#enhancer = enhancer;
+  /** @param make called with the first samples, as it may fail */
+  constructor(make: () => NativeEnhancer | null) {
+    this.#make = make;
   }
 
   /**
@@ -15,6 +17,7 @@ export class Enhancement {
    * @param last nothing follows, so nothing is left over
    */
   async convert(samples: Float32Array, last: boolean): Promise<Float32Array> {
+    this.#enhancer ??= this.#make();
     const enhancer = this.#enhancer;
     if (!enhancer) return samples;
     const pieces = samples.length > 0 ? [await enhancer.push(samples)] : [];

@@ -42,7 +42,7 @@ export class Run {
     this.#tally = tally;
     this.#clock = clock;
     this.#context = plan.continues ? new ContextKeeper() : null;
-    this.#enhancement = new Enhancement(plan.enhancer());
+    this.#enhancement = new Enhancement(plan.enhancer);
     this.#rateChange = new RateChange(plan.enhancedRate, plan.sampleRate);
     this.#ahead = new SegmentsAhead(plan.text, (...segment) => this.#start(...segment), plan.concurrent);
   }
@@ -165,8 +165,8 @@ export class Run {
   ): Promise<AudioChunk> {
     const { sampleRate, onProgress, text, site } = this.#plan;
     const { index: segment, segment: place } = this.#current!;
-    const enhanced = await asking(site, () => this.#enhancement.convert(spoken, this.#finished));
-    halted.throwIfAborted();
+    const enhancing = () => unlessHalted(halted, this.#enhancement.convert(spoken, this.#finished));
+    const enhanced = await asking(site, enhancing);
     const samples = await this.#rateChange.convert(enhanced, this.#finished, halted);
     const startSeconds = this.#handedOut / sampleRate;
     this.#handedOut += samples.length;
@@ -234,6 +234,16 @@ export class Run {
     if (utterance.checks)
       this.#tally.checks.add(utterance.checks, this.#startSeconds, () => utterance.cancel());
   }
+}
+
+/** What comes of the work; the signal's reason as soon as nobody waits for it any more. */
+function unlessHalted<T>(halted: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const leave = () => reject(halted.reason);
+    halted.addEventListener('abort', leave, { once: true });
+    if (halted.aborted) leave();
+    work.then(resolve, reject).finally(() => halted.removeEventListener('abort', leave));
+  });
 }
 
 const internal = (expected: string) => new MetaVoiceError('ERR_INTERNAL', `expected ${expected}`);

@@ -255,6 +255,8 @@ int64_t Utterance::say(const DueChunk& due) {
     done_ = ending_ && unsaid_ == 1;
   } catch (...) {
     const std::lock_guard lock(mutex_);
+    // Sampling that was stopped by the cancel has not failed.
+    if (cancelled()) return 0;
     failure_ = std::current_exception();
     ending_ = done_ = true;
   }

@@ -41,7 +41,7 @@ struct WindowSizes {
 
 class WindowedDiffusion {
  public:
-  // The model outlives it. ERR_MODEL_NOT_FOUND without a diffusion decoder.
+  // The model outlives it. The first speak() loads its diffusion decoder; ERR_MODEL_NOT_FOUND without one.
   WindowedDiffusion(const SpeechModel& model, DiffusionRequest request);
 
   // Frames that must exist behind a window's end, unless the utterance ends before.

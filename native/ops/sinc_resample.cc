@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <string>
 
 #include "core/error.h"
 
@@ -12,6 +13,8 @@ namespace metavoice::ops {
 namespace {
 
 constexpr double kCrossings = 16, kRolloff = 0.99;
+// Numbers of all filters: rates in use need some tens of thousands, rates without a common divisor thousands of millions.
+constexpr int64_t kLargestTable = int64_t{1} << 22;
 
 }  // namespace
 
@@ -23,6 +26,9 @@ SincResampler::SincResampler(int64_t from, int64_t to) {
   const double base = kRolloff * static_cast<double>(std::min(down_, up_)), rate = static_cast<double>(down_);
   reach_ = static_cast<int64_t>(std::ceil(kCrossings * rate / base));
   taps_ = 2 * reach_ + down_;
+  if (up_ > kLargestTable / taps_)
+    throw core::Error("ERR_UNSUPPORTED", "expected a sample rate that has more in common with " + std::to_string(to) + " Hz but received " +
+                                             std::to_string(from) + " Hz; resample it first, to 48000 Hz or another usual rate");
   for (int64_t phase = 0; phase < up_; ++phase)
     for (int64_t tap = 0; tap < taps_; ++tap) {
       const double place = static_cast<double>(tap - reach_) / rate - static_cast<double>(phase) / static_cast<double>(up_);

@@ -15,6 +15,7 @@ class SincResampler {
     int64_t emitted = 0;
   };
 
+  // In Hz. ERR_UNSUPPORTED for rates that have hardly a divisor in common.
   SincResampler(int64_t from, int64_t to);
 
   // Zeros before the first sample.

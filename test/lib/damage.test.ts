@@ -26,7 +26,8 @@ test.each<[kind: string, times: number, outcomes: string[]]>([
   // Without the newline at the end of it, a manifest is whole.
   ['the end of a file', 500, [...refused, 'spoken']],
   ['a published file', 150, [...refused, 'spoken', 'ERR_NUMERIC', 'ERR_TEXT']],
-  ['numbers of safetensors', 100, ['spoken', 'ERR_NUMERIC', 'ERR_NO_AUDIO']],
+  // ERR_CHECKPOINT: the enhancer's table of bands must be the one that is known.
+  ['numbers of safetensors', 100, ['spoken', 'ERR_NUMERIC', 'ERR_NO_AUDIO', 'ERR_CHECKPOINT']],
   ['a recording', 200, ['decoded', 'ERR_REFERENCE_AUDIO']],
 ])('%s, %i times', { timeout: 120_000 }, async (kind, times, outcomes) => {
   const { counts, strangers } = await run(kind, times);

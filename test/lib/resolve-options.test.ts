@@ -172,7 +172,7 @@ describe('resolved options', () => {
         constrain: true,
       },
       decoder: 'auto',
-      diffusionSteps: 20,
+      diffusionSteps: null,
       enhance: 'auto',
       quality: 'stream',
       loudness: null,

@@ -7,7 +7,7 @@ const joined = (pieces: Float32Array[]) => pieces.flatMap((piece) => [...piece])
 
 describe('the enhancement of a speech', () => {
   it('hands on what it knows, and the rest at the end', async () => {
-    const enhancement = new Enhancement(new FakeModel().enhancer());
+    const enhancement = new Enhancement(() => new FakeModel().enhancer());
     const pieces = [
       await enhancement.convert(Float32Array.of(1, 2), false),
       await enhancement.convert(new Float32Array(0), false),
@@ -18,7 +18,7 @@ describe('the enhancement of a speech', () => {
 
   it('that is none changes nothing', async () => {
     const samples = Float32Array.of(1, 2);
-    expect(await new Enhancement(null).convert(samples, true)).toBe(samples);
+    expect(await new Enhancement(() => null).convert(samples, true)).toBe(samples);
   });
 });
 
@@ -102,5 +102,54 @@ describe('a speech', () => {
       finish: async () => new Float32Array(0),
     });
     await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
+  });
+
+  it('does not wait for an enhancer that is busy with others when it is left', async () => {
+    const native = new FakeModel(100);
+    const { tts } = fakeMetaVoice(native, { enhancer });
+    const control = new AbortController();
+    const reason = new Error('enough');
+    native.enhancer = () => ({
+      push: () => {
+        setImmediate(() => control.abort(reason));
+        return new Promise(() => {});
+      },
+      finish: () => new Promise(() => {}),
+    });
+    await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
+  });
+
+  it('that is read once the model is disposed of ends with ERR_DISPOSED', async () => {
+    const native = new FakeModel(100);
+    const { tts } = fakeMetaVoice(native, { enhancer });
+    native.enhancer = () => {
+      throw nativeError('ERR_DISPOSED', 'the model was disposed');
+    };
+    const stream = tts.stream('Hello.');
+    await tts.dispose();
+    await expect(stream[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+      name: 'MetaVoiceError',
+      code: 'ERR_DISPOSED',
+    });
+  });
+
+  it('goes on to the rate that was asked for, with the length of what was spoken', async () => {
+    const native = new FakeModel(100);
+    const { tts } = fakeMetaVoice(native, { enhancer });
+    const spoken = await tts.synthesize('Hello.', { seed: 1, enhance: false });
+    const enhanced = await tts.synthesize('Hello.', { seed: 1 });
+    const phone = await tts.synthesize('Hello.', { seed: 1, sampleRate: 8000 });
+    expect([spoken.sampleRate, enhanced.sampleRate, phone.sampleRate]).toEqual([24000, 48000, 8000]);
+    expect(enhanced.samples).toHaveLength(2 * spoken.samples.length);
+    expect(phone.samples).toHaveLength(Math.round(spoken.samples.length / 3));
+    expect(phone.durationSeconds).toBeCloseTo(spoken.durationSeconds, 3);
+    const chunks = [];
+    for await (const chunk of tts.stream('Hello.', { seed: 1, sampleRate: 8000 })) chunks.push(chunk);
+    let end = 0;
+    for (const chunk of chunks) {
+      expect(chunk.startSeconds).toBeCloseTo(end / 8000, 9);
+      end += chunk.samples.length;
+    }
+    expect(Float32Array.from(chunks.flatMap(({ samples }) => [...samples]))).toEqual(phone.samples);
   });
 });

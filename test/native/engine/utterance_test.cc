@@ -2,7 +2,10 @@
 
 #include <doctest.h>
 
+#include <atomic>
+#include <chrono>
 #include <limits>
+#include <thread>
 
 #include "engine/stages.h"
 #include "ops/running_loudness.h"
@@ -431,6 +434,23 @@ TEST_SUITE("engine/utterance") {
     utterance.said();
     CHECK_FALSE(utterance.take()->chunk.has_value());
     CHECK_FALSE(utterance.take()->failure);
+    // One that comes while it samples is no failure.
+    Utterance sampling(model, request, nullptr);
+    while (sampling.need() != Utterance::Need::chunk) sampling.advance();
+    const engine::DueChunk next = sampling.claim_chunk();
+    std::atomic<bool> began{false};
+    std::thread sampler([&] {
+      const c10::InferenceMode inference;
+      began = true;
+      CHECK(sampling.say(next) == 0);
+      sampling.said();
+    });
+    while (!began) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    sampling.cancel();
+    sampler.join();
+    CHECK_FALSE(sampling.failed());
+    CHECK_FALSE(sampling.done());
     // Inside: the sampler asks, too.
     engine::DiffusionRequest sampled{{1, 0, 0}, 100, {}, nullptr};
     int asked = 0;

@@ -82,4 +82,9 @@ TEST_SUITE("ops/sinc_resample") {
     CHECK(whole(ops::SincResampler(48000, 44100), at::ones({1})).size(0) == 1);
     check_refused([] { ops::SincResampler{0, 48000}; }, "ERR_INTERNAL", "positive sample rates");
   }
+
+  TEST_CASE("rates with hardly a divisor in common are refused before a table of them is made") {
+    check_refused([] { ops::SincResampler(44101, 48000); }, "ERR_UNSUPPORTED", "more in common with 48000 Hz but received 44101 Hz");
+    for (const int64_t rate : {8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000}) CHECK_NOTHROW(ops::SincResampler(rate, 48000));
+  }
 }
