@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AudioChunk, MetaVoice, type SpeakOptions } from '../../dist/index.js';
 import { loadEngine } from '../../dist/runtime/load.js';
+import { Stages } from '../../dist/stages.js';
 import { fixture } from './fixtures.js';
 
 const text = 'Hello there.';
@@ -67,9 +68,21 @@ describe('speech by diffusion', () => {
   });
 
   it('whole is the stage on the codes that were spoken', async () => {
-    const [speech] = await listen({ quality: 'whole', maxSeconds: 0.4 });
-    expect(speech!.samples).toHaveLength(30 * 320);
-    expect(speech!.last).toBe(true);
+    const plain = { quality: 'whole', maxSeconds: 0.4, enhance: false, loudness: 'off' } as const;
+    const [chunk, ...others] = await listen(plain);
+    expect(others).toEqual([]);
+    expect(chunk!.last).toBe(true);
+    await using stages = await Stages.open(fixture('model'), { device: 'cpu', dtype: 'float32' });
+    const { seed = 0, diffusionSteps: steps = 20 } = options;
+    expect(await stages.diffuse(chunk!.codes, { seed, steps })).toEqual(chunk!.samples);
+    expect(chunk!.samples).toHaveLength(30 * 320);
+  });
+
+  it('is brought to -14 LKFS unless something else is asked for; EnCodec is left as loud as it is', async () => {
+    const brief = { ...options, maxSeconds: 0.4 };
+    expect((await tts.synthesize(text, brief)).loudness).toBe(-14);
+    expect((await tts.synthesize(text, { ...brief, loudness: 'off' })).loudness).toBe('off');
+    expect((await tts.synthesize(text, { ...brief, decoder: 'encodec' })).loudness).toBe('off');
   });
 
   it('stops at a signal while it samples', async () => {

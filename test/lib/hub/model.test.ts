@@ -75,7 +75,7 @@ describe('a model in the cache', () => {
     const { home, pointers } = wholeModel({ links });
     const found = findHubModel(publishedModel, { HF_HOME: home })!;
     expect(found.missing).toEqual([]);
-    expect(Object.values(found.paths)).toEqual([...pointers, null]);
+    expect(Object.values(found.paths)).toEqual([...pointers, null, null]);
     expect(readFileSync(found.paths.codec!, 'utf8')).toBe('model.safetensors');
   });
 
