@@ -273,7 +273,8 @@ export class Stages implements AsyncDisposable {
    * DeepFilterNet3 over a whole signal: as long as it was, at the enhancer's rate (48 kHz in the published one). Samples are
    * held between -1 and 1.
    *
-   * @param samples Mono, at any rate: other ones are resampled as the reference does it (a sinc under a Hann window).
+   * @param samples Mono, at any usual rate: other ones than the enhancer's are resampled as the reference does it (a sinc under a Hann
+   * window). ERR_UNSUPPORTED for a rate that has hardly a divisor in common with it.
    * @param sampleRate Hz
    */
   async enhance(

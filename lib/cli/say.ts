@@ -268,33 +268,26 @@ const heard = ({ check }: Speech): string =>
     .map(({ startSeconds, message }) => `  at ${startSeconds.toFixed(1)} s: ${message}\n`)
     .join('');
 
+/** What `--json` tells of a speech. */
+const told = [
+  'durationSeconds',
+  'sampleRate',
+  'loudness',
+  'seed',
+  'endReason',
+  'decoder',
+  'decoderReason',
+  'timings',
+  'health',
+  'check',
+] as const satisfies readonly (keyof Speech)[];
+
 async function facts(speech: Speech, file: string, format: ByteFormat, tts: MetaVoice) {
   const { device, dtype, reason, model, plan } = tts;
-  const {
-    durationSeconds,
-    sampleRate,
-    loudness,
-    seed,
-    endReason,
-    decoder,
-    decoderReason,
-    timings,
-    health,
-    check,
-  } = speech;
   return {
     file,
     format,
-    durationSeconds,
-    sampleRate,
-    loudness,
-    seed,
-    endReason,
-    decoder,
-    decoderReason,
-    timings,
-    health,
-    check,
+    ...Object.fromEntries(told.map((name) => [name, speech[name]])),
     device,
     dtype,
     reason,

@@ -379,7 +379,7 @@ export interface NativeModel {
   ): Promise<Float32Array>;
   /** For a speech at a rate. ERR_MODEL_NOT_FOUND at the first push where the model has none. */
   enhancer(sampleRate: number): NativeEnhancer;
-  /** Any rate to the enhancer's own, and the same seconds at that rate. */
+  /** Any usual rate to the enhancer's own (else ERR_UNSUPPORTED), and the same seconds at that rate. */
   enhance(
     samples: Float32Array | NativeSamples,
     sampleRate: number,

@@ -177,6 +177,23 @@ describe('what the engine is asked', () => {
     ]);
   });
 
+  it('is as many diffusion steps as were asked for, by default 20, or all that the networks were trained on', async () => {
+    const { diffusion } = fakeManifest();
+    const trained = (steps: number) => ({
+      diffusion: { ...diffusion!, bands: diffusion!.bands.map((band) => ({ ...band, steps })) },
+    });
+    const asked = async (steps: number, options: { diffusionSteps?: number }) => {
+      const native = new FakeModel(10);
+      const { tts } = fakeMetaVoice(native, trained(steps));
+      await tts.synthesize('Hello.', { seed: 1, decoder: 'diffusion', ...options });
+      return native.started[0]!.request.diffusionSteps;
+    };
+    expect(await asked(1000, {})).toBe(20);
+    expect(await asked(1000, { diffusionSteps: 7 })).toBe(7);
+    expect(await asked(12, {})).toBe(12);
+    await expect(asked(12, { diffusionSteps: 13 })).rejects.toThrow(/at most 12.* for `diffusionSteps`/);
+  });
+
   it('is to speak segments one after another, as one speech', async () => {
     const native = new FakeModel(100);
     const plan: SpeechPlan = {
