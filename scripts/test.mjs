@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { bootstrap } from './bootstrap.mjs';
 import { testsFile } from './build.mjs';
 import { Complaint, root, say, tool } from './log.mjs';
@@ -13,7 +13,7 @@ import { nativeModel } from './native-model.mjs';
 import { prebuild } from './prebuild.mjs';
 import { findPackages } from './python.mjs';
 
-/** @typedef {{ name: string, passed: number, failed: number, seconds: number }} Result */
+/** @typedef {{ name: string, passed: number, failed: number, seconds: number, complaints?: string[] }} Result */
 
 const work = join(root, 'build', 'test');
 
@@ -98,7 +98,30 @@ async function vitest(extra, env) {
     passed: counts.numPassedTests ?? 0,
     failed,
     seconds: (Date.now() - started) / 1000,
+    complaints: complaintsOf(counts),
   };
+}
+
+/**
+ * A line for each test that failed, to stand at the end of a long log.
+ *
+ * @param {any} report vitest's JSON
+ * @returns {string[]}
+ */
+function complaintsOf(report) {
+  /** @type {string[]} */
+  const complaints = [];
+  for (const file of report.testResults ?? []) {
+    const name = relative(root, file.name);
+    const failed = file.assertionResults.filter((/** @type {any} */ test) => test.status === 'failed');
+    for (const test of failed) {
+      const [reason = ''] = String(test.failureMessages?.[0] ?? '').split('\n');
+      complaints.push(`${name}: ${test.fullName}: ${reason}`);
+    }
+    if (file.status === 'failed' && failed.length === 0)
+      complaints.push(`${name}: ${String(file.message ?? '').split('\n')[0]}`);
+  }
+  return complaints;
 }
 
 /** The recogniser that listens to the bundled voice. Without it that test is skipped, and tells why. */
@@ -166,6 +189,8 @@ async function main(extra) {
     console.log(
       `${failed === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(14)}${passed} passed, ${failed} failed, ${seconds.toFixed(1)} s`,
     );
+  const complaints = results.flatMap((result) => result.complaints ?? []);
+  if (complaints.length > 0) console.log(`\n${complaints.join('\n')}`);
   const total = (/** @type {'passed' | 'failed'} */ key) =>
     results.reduce((sum, result) => sum + result[key], 0);
   console.log(`\n${total('passed')} passed, ${total('failed')} failed`);

@@ -26,6 +26,7 @@ export interface StreamLimits extends SegmentLimits {
 /** A word and the white space behind it; what has none in sight is looked at, too, so that it cannot grow forever. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: white space as `blanked` knows it
 const wordEnd = /[^\t-\r\x1c-\x20\x85\xa0*](?:[\t-\r\x1c-\x20\x85\xa0*]|[^\t-\r\x1c-\x20\x85\xa0*]{511})/g;
+const longestWordEnd = 512;
 
 export class SegmentStream {
   readonly #limits: StreamLimits;
@@ -34,6 +35,8 @@ export class SegmentStream {
   #offset = 0;
   /** How far the pending text was looked at in vain. */
   #seen = 0;
+  /** The end of the pending text: before it no further word ends, whatever follows. Short, so that long white space is cheap. */
+  #unsearched = '';
   #count = 0;
   #before: Pause = 'none';
   #context: Context | null = null;
@@ -64,6 +67,7 @@ export class SegmentStream {
 
   push(text: string): void {
     this.#pending += text;
+    this.#unsearched += text;
   }
 
   /**
@@ -97,8 +101,11 @@ export class SegmentStream {
   }
 
   #nextEnd(): number | null {
-    wordEnd.lastIndex = Math.max(0, this.#seen - 1);
-    return wordEnd.test(this.#pending) ? wordEnd.lastIndex : null;
+    const begin = this.#pending.length - this.#unsearched.length;
+    wordEnd.lastIndex = Math.max(0, this.#seen - 1 - begin);
+    if (wordEnd.test(this.#unsearched)) return begin + wordEnd.lastIndex;
+    this.#unsearched = this.#unsearched.slice(1 - longestWordEnd);
+    return null;
   }
 
   #view(end: number): View {
@@ -155,6 +162,7 @@ export class SegmentStream {
     const segment = { text, offset: this.#offset, length, before, ...after };
     this.#pending = this.#pending.slice(length);
     this.#offset += length;
+    this.#unsearched = this.#pending;
     this.#seen = 0;
     this.#count++;
     return segment;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import corpus, draw, encode, export, golden, synthesise
+from . import corpus, encode, export, foretell, golden, synthesise
 from . import train_codec, train_decoder, train_first_stage, train_second_stage, train_speaker_encoder
 from .codec import SpectralCodec
 from .language_models import FirstStage, SecondStage
@@ -18,14 +18,14 @@ PROJECT = Path(__file__).resolve().parents[3]
 BUNDLED = PROJECT / "voices" / "bundled"
 HOP = 640  # samples of a frame: 25 frames/s
 STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 6500, "second-stage": 850}
-NEEDED = {"flite": "flite", corpus.WORDNET: "wordnet-base", corpus.FORTUNES: "fortunes", corpus.DICTIONARY: "wamerican"}
 
 
 class Place:
     def __init__(self, arguments):
         self.root = Path(arguments.work)
         self.data, self.state, self.curves = self.root / "data", self.root / "state", Path(arguments.curves)
-        self.seed, self.count, self.out = arguments.seed, arguments.sentences, arguments.out
+        self.seed, self.count, self.readings, self.out = arguments.seed, arguments.sentences, arguments.readings, arguments.out
+        self.device, self.larger = torch.device(arguments.device), arguments.larger
         self.steps = lambda name: arguments.steps or STEPS[name]
 
     def saved(self, name, part, net):
@@ -33,11 +33,14 @@ class Place:
         file = self.state / f"{name}.pt"
         if not file.exists():
             raise SystemExit(f"{file} is not there: run the step that makes it first ({name})")
-        net.load_state_dict(torch.load(file, weights_only=True)["parts"][part])
+        net.load_state_dict(torch.load(file, weights_only=True, map_location="cpu")["parts"][part])
         return net.eval()
 
     def codec(self):
         return self.saved("codec", "net", SpectralCodec(HOP))
+
+    def first_stage(self):
+        return self.saved("first-stage", "net", FirstStage(train_first_stage.SIZES))
 
     def second_stage(self):
         return train_second_stage.sharpened(self.saved("second-stage", "net", SecondStage(train_second_stage.SIZES)))
@@ -48,41 +51,42 @@ class Place:
 
 
 def data(place):
-    missing = [package for thing, package in NEEDED.items() if not (shutil.which(thing) or Path(thing).exists())]
-    if missing:
-        raise SystemExit(f"expected the Debian packages {' '.join(NEEDED.values())} but miss {' '.join(missing)}: apt-get install them")
-    for name, items in corpus.write(place.data, place.count, place.seed).items():
+    if not shutil.which("flite"):
+        raise SystemExit("expected the Debian package flite: apt-get install it")
+    for name, items in corpus.write(place.data, place.count, place.seed, place.readings).items():
         synthesise.write(items, place.data, name, progress(f"speaking {name}"))
 
 
 def codec(place):
-    train_codec.train(place.data, place.state, HOP, place.steps("codec"), place.seed)
+    train_codec.train(place.data, place.state, HOP, place.steps("codec"), place.seed, place.device, place.larger)
     for name in ("held-out", "train"):
-        encode.write(place.data, name, place.codec(), progress(f"encoding {name}"))
+        encode.write(place.data, name, place.codec(), place.device, progress(f"encoding {name}"))
 
 
 def decoder(place):
-    train_decoder.train(place.data, place.state, place.codec(), HOP, place.steps("decoder"), place.seed)
+    train_decoder.train(place.data, place.state, place.codec(), HOP, place.steps("decoder"), place.seed, place.device, place.larger)
 
 
 def refine(place):
-    if not (place.data / "train.drawn.npy").exists():
-        draw.write(place.data, place.state, HOP, place.second_stage(), place.seed, progress("drawing codes"))
+    if not (place.data / "train.foretold.npy").exists():
+        stages = place.first_stage(), place.second_stage()
+        tell = progress("foretelling codes")
+        foretell.write(place.data, place.state, HOP, *stages, place.seed, place.device, tell, place.larger)
     trained = place.saved("decoder", "codec", train_decoder.Codec())
-    train_decoder.refine(place.data, place.state, trained, HOP, place.steps("decoder-refined"), place.seed)
+    train_decoder.refine(place.data, place.state, trained, HOP, place.steps("decoder-refined"), place.seed, place.device, place.larger)
 
 
 def speaker_encoder(place):
-    net = train_speaker_encoder.train(place.data, place.state, place.steps("speaker-encoder"), place.seed)
-    train_speaker_encoder.embed_all(place.data, place.state, net)
+    net = train_speaker_encoder.train(place.data, place.state, place.steps("speaker-encoder"), place.seed, place.device)
+    train_speaker_encoder.embed_all(place.data, place.state, net, place.device)
 
 
 def first_stage(place):
-    train_first_stage.train(place.data, place.state, HOP, place.steps("first-stage"), place.seed)
+    train_first_stage.train(place.data, place.state, HOP, place.steps("first-stage"), place.seed, place.device, place.larger)
 
 
 def second_stage(place):
-    train_second_stage.train(place.data, place.state, HOP, place.steps("second-stage"), place.seed)
+    train_second_stage.train(place.data, place.state, HOP, place.steps("second-stage"), place.seed, place.device, place.larger)
 
 
 def write(place):
@@ -92,11 +96,11 @@ def write(place):
     manifest = export.write(
         folder,
         place.data,
-        place.saved("first-stage", "net", FirstStage(train_first_stage.SIZES)),
+        place.first_stage(),
         place.second_stage(),
         place.saved("speaker-encoder", "net", SpeakerEncoder()),
         place.decoder(),
-        Sentences(place.data, place.state, "held-out", HOP).means,
+        Sentences(place.data, place.state, "held-out", HOP, torch.device("cpu")).means,
     )
     total = sum(file.stat().st_size for file in folder.iterdir())
     print(f"wrote {folder}: {total / 1e6:.1f} MB, {len(manifest['speakers'])} speakers")
@@ -114,7 +118,7 @@ COMMANDS = {
     "decoder": (decoder, "EnCodec's decoder, on codes"),
     "first-stage": (first_stage, "text to two codebooks"),
     "second-stage": (second_stage, "two codebooks to eight"),
-    "refine": (refine, "the decoder once more, on what the second stage draws and against a judge"),
+    "refine": (refine, "the decoder once more, on codes as the language models foretell them"),
     "export": (write, "voices/bundled, and the curves for docs/voice"),
 }
 
@@ -138,10 +142,14 @@ def main():
     parser.add_argument("--out", default=BUNDLED, help="folder of the model that `export` writes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sentences", type=int, default=24_000)
+    parser.add_argument("--readings", type=int, default=1, help="how many of the speakers read each sentence")
     parser.add_argument("--steps", type=int, help="instead of the step's own number")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--larger", type=int, default=1, help="batches of so many times the usual size: for a GPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     place = Place(arguments)
     for name in COMMANDS if arguments.command == "all" else [arguments.command]:
         COMMANDS[name][0](place)

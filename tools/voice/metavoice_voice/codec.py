@@ -91,7 +91,7 @@ class Quantizer(nn.Module):
             self.inward[k].weight.copy_(axes[:LOOKUP] / scale[:, None])
             self.inward[k].bias.copy_(-(axes[:LOOKUP] / scale[:, None]) @ mean)
             unit = functional.normalize(self.inward[k](residual), dim=1)
-            self.entries[k].copy_(unit[torch.randperm(len(unit))[:CODES]])
+            self.entries[k].copy_(unit[torch.randperm(len(unit), device=unit.device)[:CODES]])
             entries = unit.clone()
             for _ in range(8):  # a few rounds of spherical k-means
                 found = (unit @ functional.normalize(self.entries[k], dim=1).T).argmax(1)
@@ -100,7 +100,7 @@ class Quantizer(nn.Module):
                 self.entries[k][seen] = functional.normalize(sums[seen], dim=1)
             chosen = functional.normalize(self.entries[k], dim=1)[found]
             # The projection back that loses least.
-            known = torch.cat([chosen, torch.ones(len(chosen), 1)], 1)
+            known = functional.pad(chosen, (0, 1), value=1.0)
             solution = torch.linalg.lstsq(known, residual).solution
             self.outward[k].weight.copy_(solution[:LOOKUP].T)
             self.outward[k].bias.copy_(solution[LOOKUP])
@@ -131,9 +131,3 @@ class SpectralCodec(nn.Module):
     def patches(self, samples):
         """samples [batch, n], n a multiple of the hop → [batch, n / hop, channels · patch]."""
         return self.features(samples).transpose(1, 2).reshape(len(samples), samples.shape[1] // self.hop, -1)
-
-    @torch.no_grad()
-    def encode(self, samples):
-        """samples [n] → codes [8, ceil(n / hop)]."""
-        padded = functional.pad(samples, (0, -len(samples) % self.hop))
-        return self.quantizer(self.encoder(self.patches(padded[None])))[1]

@@ -3,6 +3,7 @@
 Sources and licences: voices/README.md. Everything is drawn from a seed, so that the same packages give the same corpus.
 """
 
+import itertools
 import json
 import random
 import re
@@ -17,6 +18,7 @@ TRIED = 60  # for choosing: of neither the training nor the held-out text
 WORDNET = Path("/usr/share/wordnet")
 FORTUNES = Path("/usr/share/games/fortunes")
 DICTIONARY = Path("/usr/share/dict/american-english")
+NEEDED = {WORDNET: "wordnet-base", FORTUNES: "fortunes", DICTIONARY: "wamerican"}
 
 SPEAKABLE = re.compile(r"[A-Za-z0-9 ,.;:!?'\"-]+")
 QUOTED = re.compile(r'"([^"]+)"')
@@ -75,8 +77,11 @@ def can_be_held_out(text, words):
     return 5 <= len(said) <= 12 and re.fullmatch(r"[A-Za-z ,.']+", text) and all(word in words for word in said)
 
 
-def make(count, seed):
-    """`count` sentences to train on, 200 that are held out, and 60 to choose by: lists of {id, speaker, text}."""
+def make(count, seed, readings=1):
+    """`count` sentences to train on, 200 that are held out, and 60 to choose by: lists of {id, speaker, text}.
+
+    Each sentence to train on is read by so many of the speakers.
+    """
     chance = random.Random(seed)
     words = {word for word in DICTIONARY.read_text().split() if word.isascii() and word.islower()}
     examples = sorted({text for text in wordnet_examples() if is_sound(text)})
@@ -102,13 +107,15 @@ def make(count, seed):
         texts += [grammar.sentence(chance) for _ in range(wanted)] if pool is None else grouped(pool, wanted, chance)
     chance.shuffle(texts)
     kept = [text for text in texts if not any(key_of(part) in keys for part in re.split(r"(?<=[.!?]) ", text))]
-    number = lambda items: [
-        {"id": index, "speaker": SPEAKERS[index % len(SPEAKERS)], "text": text} for index, text in enumerate(items)
+    number = lambda items, shift=0: [
+        {"id": index, "speaker": SPEAKERS[(index + shift) % len(SPEAKERS)], "text": text} for index, text in enumerate(items)
     ]
-    trained = {key_of(part) for text in kept for part in re.split(r"(?<=[.!?]) ", text)}
+    known = keys | {key_of(part) for text in kept for part in re.split(r"(?<=[.!?]) ", text)}
     unread = (as_sentence(text, chance) for text in reversed(examples) if can_be_held_out(text, words))
-    tried = [text for text in unread if key_of(text) not in keys | trained][:TRIED]
-    return number(kept), number(held_out), number(tried)
+    tried = itertools.islice((text for text in unread if key_of(text) not in known), TRIED)
+    # Its second reader is the next speaker, and so on.
+    train = [item for shift in range(readings) for item in number(kept, shift)]
+    return [{**item, "id": index} for index, item in enumerate(train)], number(held_out), number(tried)
 
 
 def grouped(pool, wanted, chance):
@@ -126,9 +133,14 @@ def grouped(pool, wanted, chance):
     return result
 
 
-def write(folder, count, seed):
+def write(folder, count, seed, readings=1):
+    """The three lists by name. Those that are there are taken as they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    lists = dict(zip(("train", "held-out", "tried"), make(count, seed)))
-    for name, items in lists.items():
-        (folder / f"{name}.json").write_text(json.dumps(items, indent=0))
-    return lists
+    files = {name: folder / f"{name}.json" for name in ("train", "held-out", "tried")}
+    if not all(file.exists() for file in files.values()):
+        missing = [package for thing, package in NEEDED.items() if not thing.exists()]
+        if missing:
+            raise SystemExit(f"expected the Debian packages {' '.join(NEEDED.values())} but miss {' '.join(missing)}: apt-get install them")
+        for file, items in zip(files.values(), make(count, seed, readings)):
+            file.write_text(json.dumps(items, indent=0))
+    return {name: json.loads(file.read_text()) for name, file in files.items()}

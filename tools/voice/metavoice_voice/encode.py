@@ -6,32 +6,37 @@ import numpy as np
 import torch
 
 from .codec import CODEBOOKS
-from .synthesise import Speech
+from .synthesise import RATE, Speech
 
-BATCH = 32
+SECONDS = {"cpu": 160, "cuda": 1600}  # of a batch, its padding included
 
 
 @torch.no_grad()
-def write(data, name, codec, progress):
+def write(data, name, codec, device, progress):
     """NAME.codes.npy (uint16 [8, all frames]) and NAME.codes.json (where each sentence begins)."""
     if (data / f"{name}.codes.json").exists():
         return
-    speech = Speech.open(data, name)
-    lengths = [-(-entry["samples"] // codec.hop) for entry in speech.entries]
+    speech, codec = Speech.open(data, name), codec.to(device)
+    pcm = speech.on(device)
+    begins, samples = (np.array([entry[key] for entry in speech.entries]) for key in ("start", "samples"))
+    lengths = -(-samples // codec.hop)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    codes = np.empty((CODEBOOKS, starts[-1]), np.uint16)
-    order = np.argsort(lengths)
-    for first in range(0, len(order), BATCH):
+    codes = torch.empty(CODEBOOKS, int(starts[-1]), dtype=torch.int16, device=device)
+    column = lambda array: torch.from_numpy(array).to(device)[:, None]
+    # Of one length or nearly so; what is beyond the end is silence, as the encoder hears it there anyway.
+    order, first = np.argsort(-lengths, kind="stable"), 0
+    while first < len(order):
         progress(first, len(order))
-        chosen = order[first : first + BATCH]
-        # Of one length or nearly so; what is beyond the end is silence, as the encoder hears it there anyway.
-        longest = max(lengths[index] for index in chosen)
-        sound = torch.zeros(len(chosen), longest * codec.hop)
-        for row, index in enumerate(chosen):
-            samples = speech.samples(speech.entries[index])
-            sound[row, : len(samples)] = torch.from_numpy(samples)
+        longest = int(lengths[order[first]])
+        chosen = order[first : first + max(1, SECONDS[device.type] * RATE // (longest * codec.hop))]
+        first += len(chosen)
+        sample = torch.arange(longest * codec.hop, device=device)
+        places = (column(begins[chosen]) + sample).clamp(max=len(pcm) - 1)
+        sound = pcm[places] / 32768 * (sample < column(samples[chosen]))
         found = codec.quantizer(codec.encoder(codec.patches(sound)))[1].view(CODEBOOKS, len(chosen), longest)
-        for row, index in enumerate(chosen):
-            codes[:, starts[index] : starts[index + 1]] = found[:, row, : lengths[index]].numpy()
+        frame = torch.arange(longest, device=device)
+        known = frame < column(lengths[chosen])
+        codes[:, (column(starts[chosen]) + frame)[known]] = found[:, known].to(torch.int16)
+    codes = codes.cpu().numpy().astype(np.uint16)
     np.save(data / f"{name}.codes.npy", codes)
     (data / f"{name}.codes.json").write_text(json.dumps([int(start) for start in starts[:-1]]))

@@ -1,8 +1,7 @@
-"""How far a waveform is from another to the ear: spectra at many window lengths, and what a judge network can tell."""
+"""How far a waveform is from another to the ear: spectra at many window lengths."""
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from .features import RATE, magnitudes, mel_filters
 
@@ -37,48 +36,3 @@ class SpectralLoss(nn.Module):
 
 def l1_of_logs(a, b, floor):
     return ((a + floor).log() - (b + floor).log()).abs().mean()
-
-
-class Judge(nn.Module):
-    """Tells speech from what the decoder makes of it, in spectra of three window lengths (Jang et al., "UnivNet", 2021)."""
-
-    WINDOWS = (256, 512, 1024)
-
-    def __init__(self, width=24):
-        super().__init__()
-        self.stacks = nn.ModuleList(
-            nn.ModuleList(
-                nn.utils.parametrizations.weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
-                for inputs, outputs, kernel, stride, padding in (
-                    (1, width, (9, 3), (2, 1), (4, 1)),
-                    (width, width, (9, 3), (4, 1), (4, 1)),
-                    (width, width, (9, 3), (4, 2), (4, 1)),
-                    (width, width, (3, 3), (1, 1), (1, 1)),
-                    (width, 1, (3, 3), (1, 1), (1, 1)),
-                )
-            )
-            for _ in self.WINDOWS
-        )
-
-    def forward(self, samples):
-        """samples [batch, n] → per window: (judgement, features on the way)."""
-        results = []
-        for window, stack in zip(self.WINDOWS, self.stacks):
-            x = (magnitudes(samples, window, window // 4) / window * 16).clamp(min=1e-5).pow(0.5)[:, None]
-            seen = []
-            for layer in stack[:-1]:
-                x = functional.leaky_relu(layer(x), 0.1)
-                seen.append(x)
-            results.append((stack[-1](x), seen))
-        return results
-
-
-def judge_loss(real, made):
-    return sum((1 - r).square().mean() + m.square().mean() for (r, _), (m, _) in zip(real, made)) / len(real)
-
-
-def fooling_loss(real, made):
-    """(how little the judge is fooled, how far the features are from those of the real thing)."""
-    fooled = sum((1 - m).square().mean() for m, _ in made) / len(made)
-    apart = [(a - b.detach()).abs().mean() / b.detach().abs().mean() for (_, x), (_, y) in zip(made, real) for a, b in zip(x, y)]
-    return fooled, sum(apart) / len(apart)

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import torch
 
-from .codec import CODES
 from .corpus import SPEAKERS
-from .language_models import COARSE, END_OF_AUDIO
-from .synthesise import Speech
+from .language_models import END_OF_AUDIO
+from .synthesise import RATE, Speech
 from .tokenizer import Tokenizer
 
 TEXT_OFFSET = END_OF_AUDIO + 1
@@ -16,59 +15,58 @@ PHONES = 48  # room for flite's American English
 
 
 class Sentences:
-    def __init__(self, data, folder, name, hop, rate=16_000):
-        self.entries = Speech.open(data, name).entries
-        self.codes = np.load(data / f"{name}.codes.npy", mmap_mode="r")
-        starts = json.loads((data / f"{name}.codes.json").read_text())
-        self.bounds = np.array([*starts, self.codes.shape[1]])
+    """All sentences of a list, their tokens, codes and what flite told of them, end to end in tensors on one device."""
+
+    def __init__(self, data, folder, name, hop, device, rate=RATE):
+        entries = Speech.open(data, name).entries
+        codes = np.load(data / f"{name}.codes.npy")
+        self.bounds = np.array([*json.loads((data / f"{name}.codes.json").read_text()), codes.shape[1]])
         self.frames = np.diff(self.bounds)
         tokenizer = Tokenizer.of(data)
-        encoded = [tokenizer.encode(entry["text"]) for entry in self.entries]
-        self.text = [np.array(ids, np.int64) for ids, _ in encoded]
-        self.ends = [np.array(ends) for _, ends in encoded]
-        self.frame_seconds = hop / rate
-        names = sorted({phone for entry in self.entries for phone, _ in entry["phones"]})
-        self.phone_of = {phone: number for number, phone in enumerate(names)}
-        assert len(names) <= PHONES
+        encoded = [tokenizer.encode(entry["text"]) for entry in entries]
+        self.lengths = np.array([len(ids) for ids, _ in encoded])
+        text_bounds = np.concatenate([[0], np.cumsum(self.lengths)])
+        ends = np.concatenate([ends for _, ends in encoded])
+        where = Where(entries, self.frames, hop / rate)
+        places = where.token(ends, text_bounds)
+
+        put = lambda array, dtype=torch.int32: torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
+        self.device = device
+        self.text, self.codes = put(np.concatenate([ids for ids, _ in encoded])), put(codes.astype(np.int32))
+        self.places, self.phones = put(places), put(where.phones())
+        self.begins, self.text_begins = put(self.bounds[:-1], torch.int64), put(text_bounds[:-1], torch.int64)
+        self.device_frames, self.device_lengths = put(self.frames, torch.int64), put(self.lengths, torch.int64)
+        self.speakers = put([SPEAKERS.index(entry["speaker"]) for entry in entries], torch.int64)
         with np.load(folder / "embeddings.npz") as stored:
-            self.embeddings = {speaker: torch.from_numpy(stored[speaker]) for speaker in SPEAKERS}
-        means = {speaker: rows.mean(0) for speaker, rows in self.embeddings.items()}
-        self.means = {speaker: mean / mean.norm() for speaker, mean in means.items()}
+            fewest = min(len(stored[speaker]) for speaker in SPEAKERS)
+            rows = np.stack([stored[speaker][:fewest] for speaker in SPEAKERS])
+        self.embeddings = put(rows, torch.float32)  # [speakers, recordings, 128]
+        means = torch.nn.functional.normalize(self.embeddings.mean(1), dim=1)
+        self.means = dict(zip(SPEAKERS, means.cpu()))
+        self.mean_rows = means
 
-    def coded(self, index):
-        return self.codes[:, self.bounds[index] : self.bounds[index + 1]].astype(np.int64)
+    def __len__(self):
+        return len(self.frames)
 
-    def speaker(self, index, random, dropped):
-        """The vector of the voice: its mean, or that of one recording; zeros where it is to be done without."""
-        name = self.entries[index]["speaker"]
-        if random.random() < dropped:
-            return torch.zeros_like(self.means[name])
-        if random.random() < 0.5:
-            return self.means[name]
-        return self.embeddings[name][int(random.integers(len(self.embeddings[name])))]
+    def chosen(self, chosen):
+        """Indices on the device, and (begin, frames) of their codes and (begin, tokens) of their texts, as columns."""
+        rows = torch.as_tensor(chosen, device=self.device)
+        column = lambda values: values[rows][:, None]
+        return rows, column(self.begins), column(self.device_frames), column(self.text_begins), column(self.device_lengths)
 
-    def phones(self, index):
-        """For each frame, which phone flite says, and which comes next: [frames, 2] of numbers below PHONES."""
-        time = (np.arange(self.frames[index]) + 0.5) * self.frame_seconds
-        said = self.entries[index]["phones"]
-        numbers = np.array([self.phone_of[name] for name, _ in said])
-        which = np.minimum(np.searchsorted([end for _, end in said], time), len(said) - 1)
-        return np.stack([numbers[which], numbers[np.minimum(which + 1, len(said) - 1)]], 1)
+    def voices(self, rows, dropped):
+        """The vectors of the voices: the mean of each, or that of one recording; zeros where it is to be done without."""
+        speaker = self.speakers[rows]
+        one = torch.randint(self.embeddings.shape[1], speaker.shape, device=self.device)
+        chance = torch.rand(2, len(rows), 1, device=self.device)
+        vectors = torch.where(chance[0] < 0.5, self.mean_rows[speaker], self.embeddings[speaker, one])
+        return vectors * (chance[1] >= dropped)
 
-    def place_in_text(self, index):
-        """For each frame, the token that is being spoken, as told by flite's phones (pauses count for nothing)."""
-        time = (np.arange(self.frames[index]) + 0.5) * self.frame_seconds
-        phones = self.entries[index]["phones"]
-        ends = np.array([end for _, end in phones])
-        sounds = np.cumsum([name != "pau" for name, _ in phones])
-        done = np.interp(time, [0.0, *ends], [0, *sounds]) / max(1, sounds[-1])
-        letters = done * self.ends[index][-1]
-        return np.searchsorted(self.ends[index], letters)
-
-    def batches(self, random, budget, length_of):
-        """Lists of indices for one pass over all, each of at most `budget` tokens with its padding."""
-        lengths = np.array([length_of(index) for index in range(len(self.entries))])
+    def batches(self, random, budget, length_of, most):
+        """Lists of indices for one pass, each of at most `budget` tokens with its padding. `length_of(self)`: of each sentence, at most `most`."""
+        lengths = length_of(self)
         order = np.argsort(lengths * random.uniform(0.95, 1.05, len(lengths)))
+        order = order[lengths[order] <= most]
         result, current, longest = [], [], 0
         for index in order:
             longest = max(longest, lengths[index])
@@ -84,20 +82,56 @@ class Sentences:
 class Passes:
     """Batches by step, pass after pass; which ones depends on the seed and the step alone."""
 
-    def __init__(self, sentences, seed, budget, length_of):
-        self.sentences, self.seed, self.budget, self.length_of = sentences, seed, budget, length_of
+    def __init__(self, sentences, seed, budget, length_of, most=1 << 30):
+        self.sentences, self.seed = sentences, seed
+        self.budget, self.length_of, self.most = budget, length_of, most
         self.passes, self.firsts = [], [0]
 
     def batch(self, step):
         while step >= self.firsts[-1]:
             random = np.random.default_rng((self.seed, len(self.passes)))
-            self.passes.append(self.sentences.batches(random, self.budget, self.length_of))
+            self.passes.append(self.sentences.batches(random, self.budget, self.length_of, self.most))
             self.firsts.append(self.firsts[-1] + len(self.passes[-1]))
         which = int(np.searchsorted(self.firsts, step, side="right")) - 1
         return self.passes[which][step - self.firsts[which]]
 
 
-def interleaved(codes):
-    """codes [8, n] → ids [2n + 1] of the first stage, end of audio appended."""
-    ids = codes[:COARSE] + CODES * np.arange(COARSE)[:, None]
-    return np.append(ids.T.reshape(-1), END_OF_AUDIO)
+class Where:
+    """Which phone, and which token of the text, is being said in each frame, as flite told."""
+
+    APART = 100.0  # seconds: every sentence has a stretch of its own on one long time axis, so that one search serves all
+
+    def __init__(self, entries, frames, frame_seconds):
+        counts = np.array([len(entry["phones"]) for entry in entries])
+        self.last = np.cumsum(counts) - 1
+        self.first = self.last - counts + 1
+        self.names = [name for entry in entries for name, _ in entry["phones"]]
+        self.of_phone = np.repeat(np.arange(len(entries)), counts)
+        self.ends = np.array([end for entry in entries for _, end in entry["phones"]])
+        self.of_frame = np.repeat(np.arange(len(entries)), frames)
+        within = np.arange(len(self.of_frame)) - np.repeat(np.cumsum(frames) - frames, frames)
+        self.time = np.minimum((within + 0.5) * frame_seconds, self.ends[self.last][self.of_frame])
+
+    def phones(self):
+        """[frames, 2]: the phone, and the one after it, as numbers below PHONES."""
+        names = sorted(set(self.names))
+        assert len(names) <= PHONES
+        number_of = {name: number for number, name in enumerate(names)}
+        numbers = np.array([number_of[name] for name in self.names])
+        which = np.searchsorted(self.ends + self.APART * self.of_phone, self.time + self.APART * self.of_frame)
+        last = self.last[self.of_frame]
+        return np.stack([numbers[np.minimum(which, last)], numbers[np.minimum(which + 1, last)]], 1)
+
+    def token(self, ends, bounds):
+        """[frames]: the token, `ends` its end in characters, by the share of the sounds that were made. Pauses count for nothing."""
+        sounds = np.cumsum([name != "pau" for name in self.names])
+        sounds = sounds - np.concatenate([[0], sounds])[self.first][self.of_phone]
+        # Each sentence begins at time 0 with nothing said.
+        begin = np.arange(len(self.first))
+        at = np.insert(self.ends + self.APART * self.of_phone, self.first, self.APART * begin)
+        said = np.insert(sounds, self.first, 0)
+        done = np.interp(self.time + self.APART * self.of_frame, at, said) / np.maximum(1, sounds[self.last])[self.of_frame]
+        letters = done * ends[bounds[1:] - 1][self.of_frame]
+        wide = 1000  # more than any sentence has letters
+        of_token = np.repeat(begin, np.diff(bounds))
+        return np.searchsorted(ends + wide * of_token, letters + wide * self.of_frame) - bounds[:-1][self.of_frame]

@@ -12,31 +12,33 @@ STARTS = 0.1  # of the steps go without quantiser
 DEPTHS, SHARES = (2, 4, 8), (0.4, 0.2, 0.4)
 
 
-def cut(speech, random, batch, samples):
+def cut(pcm, random, batch, samples):
     """Random stretches of the speech, at random loudness: [batch, samples]."""
-    starts = random.integers(0, len(speech.pcm) - samples, batch)
-    sound = np.stack([speech.pcm[start : start + samples] for start in starts]).astype(np.float32) / 32768
-    return torch.from_numpy(sound * random.uniform(0.8, 1.15, (batch, 1)).astype(np.float32))
+    starts = torch.from_numpy(random.integers(0, len(pcm) - samples, (batch, 1)))
+    gains = torch.from_numpy(random.uniform(0.8, 1.15, (batch, 1)).astype(np.float32) / 32768)
+    places = starts.to(pcm.device) + torch.arange(samples, device=pcm.device)
+    return pcm[places] * gains.to(pcm.device)
 
 
-def train(data, folder, hop, steps, seed):
-    speech = Speech.open(data, "train")
+def train(data, folder, hop, steps, seed, device, larger=1):
+    """`larger`: batches of so many times the usual size."""
+    pcm, batch = Speech.open(data, "train").on(device), BATCH * larger
     torch.manual_seed(seed)
-    net = SpectralCodec(hop)
+    net = SpectralCodec(hop).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     run = Run(folder, "codec", steps, seed, {"net": net, "optimizer": optimizer})
     begin = int(STARTS * steps)
     for step in run:
         random = run.random()
         set_rate(optimizer, linear_rate(run.part_done(), step))
-        patches = net.patches(cut(speech, random, BATCH, SAMPLES))
+        patches = net.patches(cut(pcm, random, batch, SAMPLES))
         if step == begin:
             with torch.no_grad():
-                latents = [net.encoder(net.patches(cut(speech, random, BATCH, SAMPLES))) for _ in range(16)]
+                latents = [net.encoder(net.patches(cut(pcm, random, batch, SAMPLES))) for _ in range(16)]
                 net.quantizer.start(torch.cat(latents))
         latent, loss, codes = net.encoder(patches), 0.0, None
         if step >= begin:
-            depths = torch.from_numpy(random.choice(DEPTHS, BATCH, p=SHARES))
+            depths = torch.from_numpy(random.choice(DEPTHS, batch, p=SHARES)).to(device)
             latent, codes, extra = net.quantizer(latent, depths)
             loss = 0.5 * extra
         difference = (net.decoder(latent) - patches).abs().mean()
@@ -45,7 +47,7 @@ def train(data, folder, hop, steps, seed):
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         run.record(difference=difference)
-        if codes is not None:
+        if codes is not None and step % 10 == 0:
             used = [len(row.unique()) for row in codes]
             run.record(first_codes=used[0], second_codes=used[1], last_codes=used[-1])
         run.report()

@@ -6,11 +6,11 @@ from torch import nn
 from torch.nn import functional
 
 from .codec import CODES
-from .language_models import END_OF_AUDIO, FirstStage, Sizes
+from .language_models import COARSE, END_OF_AUDIO, FirstStage, Sizes
 from .muon import Muon
-from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences, interleaved
+from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences
 from .tokenizer import END_OF_TEXT
-from .training import Run, linear_rate, set_rate
+from .training import Run, linear_rate, mixed_precision, set_rate
 
 SIZES = Sizes(
     layers=6, heads=4, width=256, inner=768, positions=1024, vocabularies=[TEXT_OFFSET + END_OF_TEXT + 1], speaker=128
@@ -20,50 +20,61 @@ DROPPED = 0.1  # voices left out, so that guidance has something to compare with
 BLANKED = 0.15  # texts left out, for the guidance towards the text; the voice stays
 SPREAD = 2.5  # tokens of text, of what a watched head may look at beside its place
 CORRUPTED = 0.15  # of the codes it looks back at are wrong, as its own will be: the text is what can be trusted
+OWN, OWN_FROM = 0.2, 0.2  # so many more are its own, from this part of the run on
 NOWHERE = -100
 
 
-def collate(sentences, chosen, random):
-    rows = [(sentences.text[index] + TEXT_OFFSET, interleaved(sentences.coded(index))) for index in chosen]
-    length = max(len(text) + len(audio) for text, audio in rows) - 1
-    ids = torch.full((len(rows), length), END_OF_AUDIO)
-    wanted, places = torch.full_like(ids, NOWHERE), torch.full((len(rows), length), float(NOWHERE))
-    phones = torch.full((len(rows), length, 2), NOWHERE)
-    for row, (index, (text, audio)) in enumerate(zip(chosen, rows)):
-        blank = random.random() < BLANKED
-        whole = torch.from_numpy(np.concatenate([np.full_like(text, TEXT_OFFSET + END_OF_TEXT) if blank else text, audio]))
-        ids[row, : len(whole) - 1] = whole[:-1]
-        begin = len(text) - 1  # end of text foretells the first code
-        wanted[row, begin : begin + len(audio)] = whole[len(text) :]
-        if blank:
-            continue
-        place = np.repeat(sentences.place_in_text(index), 2)
-        places[row, begin : begin + len(place)] = torch.from_numpy(place)
-        phones[row, begin : begin + len(place)] = torch.from_numpy(np.repeat(sentences.phones(index), 2, 0))
-    speakers = torch.stack([sentences.speaker(index, random, DROPPED) for index in chosen])
-    texts = torch.tensor([len(text) for text, _ in rows])
-    return ids, wanted, places, phones, texts, speakers
+def collate(sentences, chosen, random, dropped=DROPPED):
+    """(ids [batch, length], the next ones wanted, places in the text, phones [batch, length, 2], tokens of the texts, voices)."""
+    rows, begins, frames, text_begins, texts = sentences.chosen(chosen)
+    length = int((sentences.lengths[chosen] + 2 * sentences.frames[chosen]).max())
+    column = torch.arange(length + 1, device=sentences.device)[None]
+    said = column - texts  # how many codes came before
+    blank = torch.from_numpy(random.random((len(rows), 1)) < BLANKED).to(sentences.device)
+    text = sentences.text[text_begins + torch.minimum(column, texts - 1)].masked_fill(blank, END_OF_TEXT) + TEXT_OFFSET
+    which, frame = said % COARSE, begins + torch.minimum((said // COARSE).clamp(min=0), frames - 1)
+    audio = torch.where(said < COARSE * frames, sentences.codes[which, frame] + CODES * which, END_OF_AUDIO)
+    whole = torch.where(said < 0, text, audio).long()
+    # End of text foretells the first code, and the last code the end.
+    coming, next_frame = said[:, 1:], frame[:, 1:]
+    wanted = whole[:, 1:].masked_fill((coming < 0) | (coming > COARSE * frames), NOWHERE)
+    untold = (coming < 0) | (coming >= COARSE * frames) | blank
+    places = sentences.places[next_frame].float().masked_fill(untold, NOWHERE)
+    phones = sentences.phones[next_frame].long().masked_fill(untold[..., None], NOWHERE)
+    return whole[:, :-1], wanted, places, phones, texts[:, 0], sentences.voices(rows, dropped)
 
 
-def corrupted(ids):
-    """Some codes replaced by any of their codebook."""
+def corrupted(ids, foreseen=None):
+    """Some codes replaced by any of their codebook, or by what the model itself would have said."""
     audio, second = ids < END_OF_AUDIO, ids >= CODES
+    chance = torch.rand(ids.shape, device=ids.device)
     wrong = torch.randint_like(ids, CODES) + CODES * second
-    return torch.where(audio & (torch.rand(ids.shape) < CORRUPTED), wrong, ids)
+    ids = torch.where(audio & (chance < CORRUPTED), wrong, ids)
+    if foreseen is None:
+        return ids
+    fitting = audio & (foreseen // CODES == second)
+    return torch.where(fitting & (chance > 1 - OWN), foreseen, ids)
+
+
+@torch.no_grad()
+def foresee(net, ids, speakers):
+    """What the model would say at each place, told truly what came before (Mihaylova and Martins, 2019): [batch, length]."""
+    likeliest = net.logits(net(ids, speakers)[0])[..., :END_OF_AUDIO].argmax(-1)
+    return torch.cat([ids[:, :1], likeliest[:, :-1]], 1)
 
 
 def straying(watched, places, texts):
     """How little the watched heads look at the place in the text that is being spoken (Tachibana et al., 2018)."""
     length = places.shape[1]
-    columns = torch.arange(length)
+    columns = torch.arange(length, device=places.device)
     heard = columns[None, None] < texts[:, None, None]
     near = torch.exp(-((columns[None, None] - places[:, :, None]) ** 2) / (2 * SPREAD**2)) * heard
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    total = 0.0
+    future = torch.ones(length, length, dtype=torch.bool, device=places.device).triu(1)
+    told, total = places >= 0, 0.0
     for query, key in watched:
         scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
         looks = scores.masked_fill(future, -1e9).softmax(-1)
-        total = total - ((looks * near).sum(-1) + 1e-3).log()[places >= 0].mean()
+        total = total - (((looks * near).sum(-1) + 1e-3).log() * told).sum() / told.sum()
     return total / len(watched)
 
 
@@ -93,39 +104,58 @@ def optimizers_of(net):
     )
 
 
-def train(data, folder, hop, steps, seed):
+def length_of(sentences):
+    return sentences.lengths + COARSE * sentences.frames
+
+
+def train(data, folder, hop, steps, seed, device, larger=1):
+    """`larger`: batches of so many times the usual size."""
     torch.manual_seed(seed)
-    sentences, net = Sentences(data, folder, "train", hop), FirstStage(SIZES)
+    sentences, net = Sentences(data, folder, "train", hop, device), FirstStage(SIZES).to(device)
+    held_out = Sentences(data, folder, "held-out", hop, device)
     muon, adam = optimizers_of(net)
-    questions = Questions()
+    questions = Questions().to(device)
     aside = torch.optim.AdamW(questions.parameters(), lr=4e-3, betas=(0.9, 0.98))
     optimizers = {"muon": muon, "adam": adam, "aside": aside}
     run = Run(folder, "first-stage", steps, seed, {"net": net, "questions": questions, **optimizers})
-    length_of = lambda index: len(sentences.text[index]) + 2 * int(sentences.frames[index])
-    passes = Passes(sentences, seed, BUDGET, length_of)
+    passes = Passes(sentences, seed, BUDGET * larger, length_of, SIZES.positions)
     for step in run:
         for optimizer in optimizers.values():
             set_rate(optimizer, linear_rate(run.part_done(), step))
             optimizer.zero_grad()
         ids, wanted, places, phones, texts, speakers = collate(sentences, passes.batch(step), run.random())
-        hidden, watched, asked = net(corrupted(ids), speakers)
-        spoken = wanted != NOWHERE
-        logits = net.logits(hidden[spoken])
-        loss = functional.cross_entropy(logits, wanted[spoken])
-        strays = straying(watched, places, texts)
-        puzzled, knows_phone = questions(asked, phones)
+        with mixed_precision(device):
+            foreseen = foresee(net, ids, speakers) if run.part_done() > OWN_FROM else None
+            hidden, watched, asked = net(corrupted(ids, foreseen), speakers)
+            spoken = wanted != NOWHERE
+            wanted = wanted[spoken]
+            logits = net.logits(hidden[spoken])
+            loss = functional.cross_entropy(logits, wanted)
+            strays = straying(watched, places, texts)
+            puzzled, knows_phone = questions(asked, phones)
         help = max(0.1, 1 - 1.5 * run.part_done())
         (loss + 0.3 * help * strays + 0.5 * help * puzzled).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
-        right, coarse = logits.argmax(1) == wanted[spoken], wanted[spoken] < CODES
+        right, first = logits.argmax(1) == wanted, wanted < CODES
         run.record(
             loss=loss,
             strays=strays,
             knows_phone=knows_phone,
-            right_first=right[coarse].float().mean(),
-            right_second=right[~coarse].float().mean(),
+            right_first=(right & first).sum() / first.sum(),
+            right_second=(right & ~first).sum() / (~first).sum(),
         )
+        if (step + 1) % 50 == 0:
+            run.record(held_out=held_out_loss(net, held_out, device))
         run.report()
     return net.eval()
+
+
+@torch.no_grad()
+def held_out_loss(net, sentences, device):
+    """Of some sentences that are not trained on, their codes as they are."""
+    ids, wanted, *_, speakers = collate(sentences, np.arange(len(sentences))[::4], np.random.default_rng(0), dropped=0.0)
+    with mixed_precision(device):
+        logits = net.logits(net(ids, speakers)[0])
+        return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=NOWHERE)

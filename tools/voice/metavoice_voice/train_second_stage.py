@@ -1,14 +1,13 @@
 """Trains the second stage: text, a voice and two codebooks → the other six, also where the end is not known yet."""
 
-import numpy as np
 import torch
 from torch.nn import functional
 
-from .codec import CODEBOOKS, CODES
+from .codec import CODES
 from .language_models import COARSE, PAD, SecondStage, Sizes
 from .sentences import Passes, Sentences
 from .tokenizer import END_OF_TEXT
-from .training import Run, linear_rate, set_rate
+from .training import Run, linear_rate, mixed_precision, set_rate
 from .train_first_stage import optimizers_of
 
 TEXT_OFFSET = PAD + 1
@@ -23,46 +22,48 @@ PREFIXES = 0.5  # of the sentences break off somewhere, as they do while they ar
 NOWHERE = -100
 
 
-def length_of(sentences, index):
-    return len(sentences.text[index]) + int(sentences.frames[index])
+def length_of(sentences):
+    return sentences.lengths + sentences.frames
 
 
-def collate(sentences, chosen, random, whole, prefixes=PREFIXES):
-    """rows [batch, 2, positions] as the engine fills them, and the codes wanted [batch, 6, positions]."""
-    longest = min(SIZES.positions, max(length_of(sentences, index) for index in chosen))
+def collate(sentences, chosen, random, whole, prefixes=PREFIXES, dropped=0.0):
+    """rows [batch, 2, positions] as the engine fills them, the codes wanted [batch, 6, positions], and voices."""
+    rows, begins, frames, text_begins, texts = sentences.chosen(chosen)
+    longest = min(SIZES.positions, int(length_of(sentences)[chosen].max()))
     positions = SIZES.positions if whole else min(SIZES.positions, longest + int(random.integers(0, 64)))
-    rows = torch.full((len(chosen), COARSE, positions), PAD)
-    wanted = torch.full((len(chosen), CODEBOOKS - COARSE, positions), NOWHERE)
-    for row, index in enumerate(chosen):
-        text, codes = sentences.text[index] + TEXT_OFFSET, sentences.coded(index)
-        frames = min(codes.shape[1], SIZES.positions - len(text))
-        if random.random() < prefixes:
-            frames = int(random.integers(1, frames + 1))
-        span = slice(len(text), len(text) + frames)
-        rows[row, 0, : len(text)] = torch.from_numpy(text)
-        rows[row, :, span] = torch.from_numpy(codes[:COARSE, :frames])
-        wanted[row, :, span] = torch.from_numpy(codes[COARSE:, :frames])
-    speakers = torch.stack([sentences.speaker(index, random, 0.0) for index in chosen])
-    return rows, wanted, speakers
+    frames = torch.minimum(frames, SIZES.positions - texts)
+    broken, parts = (torch.from_numpy(random.random((len(rows), 1))).to(sentences.device) for _ in range(2))
+    frames = torch.where(broken < prefixes, 1 + (parts * frames).long(), frames)
+    column = torch.arange(positions, device=sentences.device)[None]
+    said = column - texts
+    heard = (said >= 0) & (said < frames)
+    text = sentences.text[text_begins + torch.minimum(column, texts - 1)] + TEXT_OFFSET
+    codes = sentences.codes[:, begins + said.clamp(min=0).minimum(frames - 1)].transpose(0, 1).long()
+    coarse = codes[:, :COARSE].masked_fill(~heard[:, None], PAD)
+    coarse[:, 0] = torch.where(said < 0, text, coarse[:, 0])
+    return coarse, codes[:, COARSE:].masked_fill(~heard[:, None], NOWHERE), sentences.voices(rows, dropped)
 
 
-def train(data, folder, hop, steps, seed):
+def train(data, folder, hop, steps, seed, device, larger=1):
+    """`larger`: batches of so many times the usual size."""
     torch.manual_seed(seed)
-    sentences, net = Sentences(data, folder, "train", hop), SecondStage(SIZES)
+    sentences, net = Sentences(data, folder, "train", hop, device), SecondStage(SIZES).to(device)
     muon, adam = optimizers_of(net)
     run = Run(folder, "second-stage", steps, seed, {"net": net, "muon": muon, "adam": adam})
-    passes = Passes(sentences, seed, BUDGET, lambda index: length_of(sentences, index))
+    passes = Passes(sentences, seed, BUDGET * larger, length_of)
     for step in run:
         for optimizer in (muon, adam):
             set_rate(optimizer, linear_rate(run.part_done(), step))
         rows, wanted, speakers = collate(sentences, passes.batch(step), run.random(), run.part_done() > 1 - WHOLE)
-        hidden = net(rows, speakers)
         known = wanted[:, 0] != NOWHERE
+        wanted = wanted.transpose(1, 2)[known]
         losses, right = [], []
-        for k, head in enumerate(net.heads):
-            logits, codes = head(hidden[known]), wanted[:, k][known]
-            losses.append(functional.cross_entropy(logits, codes))
-            right.append((logits.argmax(1) == codes).float().mean())
+        with mixed_precision(device):
+            hidden = net(rows, speakers)[known]
+            for k, head in enumerate(net.heads):
+                logits = head(hidden)
+                losses.append(functional.cross_entropy(logits, wanted[:, k]))
+                right.append((logits.argmax(1) == wanted[:, k]).float().mean())
         loss = torch.stack(losses).mean()
         muon.zero_grad(), adam.zero_grad()
         loss.backward()

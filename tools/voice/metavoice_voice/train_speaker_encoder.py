@@ -29,18 +29,18 @@ def draw(speech, long_enough, random):
     return torch.stack(sounds), torch.tensor(classes)
 
 
-def train(data, folder, steps, seed):
+def train(data, folder, steps, seed, device):
     speech = Speech.open(data, "train")
     longest = SAMPLES * max(SHIFTS) + 1
     long_enough = [index for index, entry in enumerate(speech.entries) if entry["samples"] > longest]
     torch.manual_seed(seed)
-    net, classes = SpeakerEncoder(), Classes(len(SPEAKERS) * len(SHIFTS))
+    net, classes = SpeakerEncoder().to(device), Classes(len(SPEAKERS) * len(SHIFTS)).to(device)
     parameters = [*net.parameters(), *classes.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
     run = Run(folder, "speaker-encoder", steps, seed, {"net": net, "classes": classes, "optimizer": optimizer})
     for step in run:
         set_rate(optimizer, linear_rate(run.part_done(), step))
-        sounds, wanted = draw(speech, long_enough, run.random())
+        sounds, wanted = (drawn.to(device) for drawn in draw(speech, long_enough, run.random()))
         logits = classes(net(net.mel(sounds)[:, :FRAMES]))
         loss = functional.cross_entropy(logits, wanted)
         optimizer.zero_grad()
@@ -55,10 +55,10 @@ def train(data, folder, steps, seed):
 
 
 @torch.no_grad()
-def embed_all(data, folder, net, per_speaker=400):
+def embed_all(data, folder, net, device, per_speaker=400):
     """Unit vectors of some sentences of each voice, {speaker: [n, 128]}, into embeddings.npz."""
     speech, found = Speech.open(data, "train"), {speaker: [] for speaker in SPEAKERS}
     for entry in speech.entries:
         if entry["samples"] > SAMPLES and len(found[entry["speaker"]]) < per_speaker:
-            found[entry["speaker"]].append(net.embed(torch.from_numpy(speech.samples(entry))).numpy())
+            found[entry["speaker"]].append(net.embed(torch.from_numpy(speech.samples(entry)).to(device)).cpu().numpy())
     np.savez(folder / "embeddings.npz", **{speaker: np.stack(rows) for speaker, rows in found.items()})

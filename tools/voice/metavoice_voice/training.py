@@ -31,7 +31,7 @@ class Run:
             self.log.unlink()
 
     def resume(self):
-        saved = torch.load(self.state, weights_only=True)
+        saved = torch.load(self.state, weights_only=True, map_location="cpu")
         for name, part in self.parts.items():
             part.load_state_dict(saved["parts"][name])
         self.step, self.seconds = saved["step"], saved["seconds"]
@@ -72,14 +72,15 @@ class Run:
         return self.step / self.steps
 
     def record(self, **figures):
+        # Tensors stay where they are until the report: asking a GPU for a number makes it wait.
         for name, value in figures.items():
-            self.figures.setdefault(name, []).append(float(torch.as_tensor(value).detach()))
+            self.figures.setdefault(name, []).append(torch.as_tensor(value).detach())
 
     def report(self, every=50):
         """A line with means since the last one; they are also the points of the curves."""
         if (self.step + 1) % every:
             return
-        means = {name: sum(values) / len(values) for name, values in self.figures.items() if values}
+        means = {name: float(torch.stack(values).float().mean()) for name, values in self.figures.items() if values}
         self.figures = {}
         line = {"step": self.step + 1, "seconds": round(self.seconds), **{k: round(v, 4) for k, v in means.items()}}
         with open(self.log, "a") as file:
@@ -116,6 +117,11 @@ def draw(points, file, title):
     figure.tight_layout()
     figure.savefig(file, dpi=80)
     pyplot.close(figure)
+
+
+def mixed_precision(device):
+    """What matrix products are computed in: bfloat16 on a GPU, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def linear_rate(part_done, step, warm=100, last=0.03):
