@@ -13,6 +13,7 @@ from . import train_codec, train_decoder, train_first_stage, train_second_stage,
 from .codec import SpectralCodec
 from .language_models import FirstStage, SecondStage
 from .speaker_encoder import SpeakerEncoder
+from .training import Clock
 
 PROJECT = Path(__file__).resolve().parents[3]
 BUNDLED = PROJECT / "voices" / "bundled"
@@ -26,7 +27,7 @@ class Place:
         self.data, self.state, self.curves = self.root / "data", self.root / "state", Path(arguments.curves)
         self.seed, self.count, self.readings, self.out = arguments.seed, arguments.sentences, arguments.readings, arguments.out
         self.device, self.larger = torch.device(arguments.device), arguments.larger
-        self.steps = lambda name: arguments.steps or STEPS[name]
+        self.length = lambda name: Clock(arguments.seconds) if arguments.seconds else arguments.steps or STEPS[name]
 
     def saved(self, name, part, net):
         """The trained network, or what there is of it so far."""
@@ -58,13 +59,13 @@ def data(place):
 
 
 def codec(place):
-    train_codec.train(place.data, place.state, HOP, place.steps("codec"), place.seed, place.device, place.larger)
+    train_codec.train(place.data, place.state, HOP, place.length("codec"), place.seed, place.device, place.larger)
     for name in ("held-out", "train"):
         encode.write(place.data, name, place.codec(), place.device, progress(f"encoding {name}"))
 
 
 def decoder(place):
-    train_decoder.train(place.data, place.state, place.codec(), HOP, place.steps("decoder"), place.seed, place.device, place.larger)
+    train_decoder.train(place.data, place.state, place.codec(), HOP, place.length("decoder"), place.seed, place.device, place.larger)
 
 
 def refine(place):
@@ -73,20 +74,20 @@ def refine(place):
         tell = progress("foretelling codes")
         foretell.write(place.data, place.state, HOP, *stages, place.seed, place.device, tell, place.larger)
     trained = place.saved("decoder", "codec", train_decoder.Codec())
-    train_decoder.refine(place.data, place.state, trained, HOP, place.steps("decoder-refined"), place.seed, place.device, place.larger)
+    train_decoder.refine(place.data, place.state, trained, HOP, place.length("decoder-refined"), place.seed, place.device, place.larger)
 
 
 def speaker_encoder(place):
-    net = train_speaker_encoder.train(place.data, place.state, place.steps("speaker-encoder"), place.seed, place.device)
+    net = train_speaker_encoder.train(place.data, place.state, place.length("speaker-encoder"), place.seed, place.device)
     train_speaker_encoder.embed_all(place.data, place.state, net, place.device)
 
 
 def first_stage(place):
-    train_first_stage.train(place.data, place.state, HOP, place.steps("first-stage"), place.seed, place.device, place.larger)
+    train_first_stage.train(place.data, place.state, HOP, place.length("first-stage"), place.seed, place.device, place.larger)
 
 
 def second_stage(place):
-    train_second_stage.train(place.data, place.state, HOP, place.steps("second-stage"), place.seed, place.device, place.larger)
+    train_second_stage.train(place.data, place.state, HOP, place.length("second-stage"), place.seed, place.device, place.larger)
 
 
 def write(place):
@@ -144,6 +145,7 @@ def main():
     parser.add_argument("--sentences", type=int, default=24_000)
     parser.add_argument("--readings", type=int, default=1, help="how many of the speakers read each sentence")
     parser.add_argument("--steps", type=int, help="instead of the step's own number")
+    parser.add_argument("--seconds", type=float, help="as many steps as fit, instead")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--larger", type=int, default=1, help="batches of so many times the usual size: for a GPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -20,24 +20,26 @@ def cut(pcm, random, batch, samples):
     return pcm[places] * gains.to(pcm.device)
 
 
-def train(data, folder, hop, steps, seed, device, larger=1):
+def train(data, folder, hop, length, seed, device, larger=1):
     """`larger`: batches of so many times the usual size."""
     pcm, batch = Speech.open(data, "train").on(device), BATCH * larger
     torch.manual_seed(seed)
     net = SpectralCodec(hop).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-3)
-    run = Run(folder, "codec", steps, seed, {"net": net, "optimizer": optimizer})
-    begin = int(STARTS * steps)
+    run = Run(folder, "codec", length, seed, {"net": net, "optimizer": optimizer})
+    started = run.part_done() > STARTS
     for step in run:
         random = run.random()
         set_rate(optimizer, linear_rate(run.part_done(), step))
         patches = net.patches(cut(pcm, random, batch, SAMPLES))
-        if step == begin:
+        quantised = run.part_done() >= STARTS
+        if quantised and not started:
+            started = True
             with torch.no_grad():
                 latents = [net.encoder(net.patches(cut(pcm, random, batch, SAMPLES))) for _ in range(16)]
                 net.quantizer.start(torch.cat(latents))
         latent, loss, codes = net.encoder(patches), 0.0, None
-        if step >= begin:
+        if quantised:
             depths = torch.from_numpy(random.choice(DEPTHS, batch, p=SHARES)).to(device)
             latent, codes, extra = net.quantizer(latent, depths)
             loss = 0.5 * extra

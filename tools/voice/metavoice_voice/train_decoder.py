@@ -76,23 +76,23 @@ class Pieces:
         return codes, torch.from_numpy(depths).to(self.device), samples, past
 
 
-def train(data, folder, spectral, hop, steps, seed, device, larger=1):
+def train(data, folder, spectral, hop, length, seed, device, larger=1):
     """`spectral`, the trained codec, gives the first rows. `larger`: batches of so many times the usual size."""
     torch.manual_seed(seed)
     codec = Codec().to(device)
     with torch.no_grad():
         codec.rows.copy_(spectral.quantizer.tables())
     optimizer = torch.optim.AdamW(codec.parameters(), lr=1.5e-3, betas=(0.8, 0.98), weight_decay=1e-4)
-    run = Run(folder, "decoder", steps, seed, {"codec": codec, "optimizer": optimizer})
+    run = Run(folder, "decoder", length, seed, {"codec": codec, "optimizer": optimizer})
     return work(run, codec, optimizer, Pieces(data, hop, DEPTHS, device, BATCH * larger))
 
 
-def refine(data, folder, codec, hop, steps, seed, device, larger=1):
+def refine(data, folder, codec, hop, length, seed, device, larger=1):
     """Goes on with a trained decoder, on codes as the language models foretell them."""
     torch.manual_seed(seed)
-    codec = codec.to(device)
+    codec = codec.to(device).train()
     optimizer = torch.optim.AdamW(codec.parameters(), lr=7e-4, betas=(0.8, 0.98), weight_decay=1e-4)
-    run = Run(folder, "decoder-refined", steps, seed, {"codec": codec, "optimizer": optimizer})
+    run = Run(folder, "decoder-refined", length, seed, {"codec": codec, "optimizer": optimizer})
     return work(run, codec, optimizer, Pieces(data, hop, {CODEBOOKS: 1.0}, device, BATCH * larger, FORETOLD))
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from .codec import CODES
-from .language_models import COARSE, END_OF_AUDIO, FirstStage, Sizes
+from .language_models import COARSE, END_OF_AUDIO, FirstStage, LayerNorm, Sizes
 from .muon import Muon
 from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences
 from .tokenizer import END_OF_TEXT
@@ -83,7 +83,7 @@ class Questions(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm, self.answer = nn.LayerNorm(SIZES.width), nn.Linear(SIZES.width, 2 * PHONES)
+        self.norm, self.answer = LayerNorm(SIZES.width), nn.Linear(SIZES.width, 2 * PHONES)
 
     def forward(self, x, phones):
         """(loss, share of right answers)."""
@@ -108,7 +108,7 @@ def length_of(sentences):
     return sentences.lengths + COARSE * sentences.frames
 
 
-def train(data, folder, hop, steps, seed, device, larger=1):
+def train(data, folder, hop, length, seed, device, larger=1):
     """`larger`: batches of so many times the usual size."""
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop, device), FirstStage(SIZES).to(device)
@@ -117,7 +117,7 @@ def train(data, folder, hop, steps, seed, device, larger=1):
     questions = Questions().to(device)
     aside = torch.optim.AdamW(questions.parameters(), lr=4e-3, betas=(0.9, 0.98))
     optimizers = {"muon": muon, "adam": adam, "aside": aside}
-    run = Run(folder, "first-stage", steps, seed, {"net": net, "questions": questions, **optimizers})
+    run = Run(folder, "first-stage", length, seed, {"net": net, "questions": questions, **optimizers})
     passes = Passes(sentences, seed, BUDGET * larger, length_of, SIZES.positions)
     for step in run:
         for optimizer in optimizers.values():

@@ -44,12 +44,12 @@ def collate(sentences, chosen, random, whole, prefixes=PREFIXES, dropped=0.0):
     return coarse, codes[:, COARSE:].masked_fill(~heard[:, None], NOWHERE), sentences.voices(rows, dropped)
 
 
-def train(data, folder, hop, steps, seed, device, larger=1):
+def train(data, folder, hop, length, seed, device, larger=1):
     """`larger`: batches of so many times the usual size."""
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop, device), SecondStage(SIZES).to(device)
     muon, adam = optimizers_of(net)
-    run = Run(folder, "second-stage", steps, seed, {"net": net, "muon": muon, "adam": adam})
+    run = Run(folder, "second-stage", length, seed, {"net": net, "muon": muon, "adam": adam})
     passes = Passes(sentences, seed, BUDGET * larger, length_of)
     for step in run:
         for optimizer in (muon, adam):

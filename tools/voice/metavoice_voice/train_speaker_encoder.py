@@ -29,7 +29,7 @@ def draw(speech, long_enough, random):
     return torch.stack(sounds), torch.tensor(classes)
 
 
-def train(data, folder, steps, seed, device):
+def train(data, folder, length, seed, device):
     speech = Speech.open(data, "train")
     longest = SAMPLES * max(SHIFTS) + 1
     long_enough = [index for index, entry in enumerate(speech.entries) if entry["samples"] > longest]
@@ -37,7 +37,7 @@ def train(data, folder, steps, seed, device):
     net, classes = SpeakerEncoder().to(device), Classes(len(SPEAKERS) * len(SHIFTS)).to(device)
     parameters = [*net.parameters(), *classes.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
-    run = Run(folder, "speaker-encoder", steps, seed, {"net": net, "classes": classes, "optimizer": optimizer})
+    run = Run(folder, "speaker-encoder", length, seed, {"net": net, "classes": classes, "optimizer": optimizer})
     for step in run:
         set_rate(optimizer, linear_rate(run.part_done(), step))
         sounds, wanted = (drawn.to(device) for drawn in draw(speech, long_enough, run.random()))

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,17 +13,27 @@ import torch
 SAVE_SECONDS = 180
 
 
+@dataclass
+class Clock:
+    """As many steps as fit; the weights then depend on the machine, too."""
+
+    seconds: float
+
+    def __str__(self):
+        return f"those of {self.seconds:.0f} s"
+
+
 class Run:
     """`for step in run:` trains; `run.record(...)` keeps a figure of each step.
 
     `parts` (name → anything with `state_dict`) is saved with the step every three minutes, at the end, and when the
-    process is told to stop. Each step starts from a random state of its own.
+    process is told to stop. Each step starts from a random state of its own. `length` is a number of steps, or a `Clock`.
     """
 
-    def __init__(self, folder, name, steps, seed, parts):
+    def __init__(self, folder, name, length, seed, parts):
         folder.mkdir(parents=True, exist_ok=True)
         self.state, self.curve, self.log = folder / f"{name}.pt", folder / f"{name}.png", folder / f"{name}.jsonl"
-        self.name, self.steps, self.seed, self.parts = name, steps, seed, parts
+        self.name, self.length, self.seed, self.parts = name, length, seed, parts
         self.step, self.figures, self.seconds = 0, {}, 0.0
         self.stopped = False
         if self.state.exists():
@@ -35,7 +46,7 @@ class Run:
         for name, part in self.parts.items():
             part.load_state_dict(saved["parts"][name])
         self.step, self.seconds = saved["step"], saved["seconds"]
-        print(f"{self.name}: goes on at step {self.step} of {self.steps}", flush=True)
+        print(f"{self.name}: goes on at step {self.step} of {self.length}", flush=True)
 
     def save(self):
         parts = {name: part.state_dict() for name, part in self.parts.items()}
@@ -51,7 +62,7 @@ class Run:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         started, saved, before = time.monotonic(), time.monotonic(), self.seconds
-        while self.step < self.steps:
+        while self.part_done() < 1:
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             yield self.step
             self.step += 1
@@ -69,7 +80,7 @@ class Run:
         return np.random.default_rng((self.seed, self.step))
 
     def part_done(self):
-        return self.step / self.steps
+        return self.seconds / self.length.seconds if isinstance(self.length, Clock) else self.step / self.length
 
     def record(self, **figures):
         # Tensors stay where they are until the report: asking a GPU for a number makes it wait.
