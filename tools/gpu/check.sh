@@ -123,6 +123,7 @@ test_suite() {
   timeout 240 "$tests" "--device=$device" "--model=$model" --report=1 "--test-suite=$suite" >"$log" 2>&1
   status=$?
   echo "$status $suite" >>"$parts/status"
+  [ $status -eq 2 ] && return  # it never began: no device, no model
   [ $status -le 1 ] && ! grep -qE 'CUDA error|device-side assert' "$log" && return
   # It crashed, hung or lost the device: what came after says nothing. Each case for itself.
   "$tests" --device=cpu "--model=$model" "--test-suite=$suite" --list-test-cases 2>/dev/null | sed '/^\[doctest\]/d; /^=*$/d' >"$parts/$name.cases"
