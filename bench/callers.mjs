@@ -12,6 +12,7 @@ const words =
   'the morning train to the coast was late again so we walked along the river and talked about the garden';
 const {
   model,
+  device = 'auto',
   dtype = 'auto',
   counts,
   serial,
@@ -76,6 +77,7 @@ function summary(calls, took) {
 const { MetaVoice } = await import('../dist/index.js');
 const tts = await MetaVoice.load({
   ...(model && { model }),
+  device,
   dtype,
   batchSize,
   ...(maxSeconds !== null && { maxSeconds }),

@@ -29,11 +29,12 @@ function peakBytes() {
 /** Seconds. @param {number} start */
 const since = (start) => (performance.now() - start) / 1000;
 
-/** @param {string} dtype @returns {Promise<import('../lib/options.js').Dtype>} */
-async function resolveDtype(dtype) {
+/** @param {string} device @param {string} dtype @returns {Promise<import('../lib/options.js').Dtype>} */
+async function resolveDtype(device, dtype) {
   if (dtype !== 'auto') return /** @type {import('../lib/options.js').Dtype} */ (dtype);
   const { devices } = await import('../dist/index.js');
-  return /** @type {import('../lib/options.js').Dtype} */ (devices()[0]?.recommended.dtype);
+  const found = devices().find(({ id }) => device === 'auto' || id.startsWith(device));
+  return /** @type {import('../lib/options.js').Dtype} */ (found?.recommended.dtype);
 }
 
 /**
@@ -74,14 +75,14 @@ async function longRecording() {
 
 /** @type {Record<string, (settings: any) => Promise<object>>} */
 const parts = {
-  async convert({ source, destination, dtype }) {
+  async convert({ source, destination, device, dtype }) {
     const { convertModel } = await import('../dist/checkpoint/convert.js');
     const start = performance.now();
-    await convertModel(source, destination, { dtype: await resolveDtype(dtype) });
+    await convertModel(source, destination, { dtype: await resolveDtype(device, dtype) });
     return { seconds: since(start), peakBytes: peakBytes() };
   },
 
-  async load({ model, dtype }) {
+  async load({ model, device, dtype }) {
     const start = performance.now();
     const { MetaVoice } = await import('../dist/index.js');
     let runtimeSeconds = 0;
@@ -89,16 +90,16 @@ const parts = {
     const onProgress = (progress) => {
       if (progress.phase === 'load' && progress.part === 'model') runtimeSeconds = since(start);
     };
-    const tts = await MetaVoice.load({ model, dtype, onProgress });
+    const tts = await MetaVoice.load({ model, device, dtype, onProgress });
     const loadSeconds = since(start);
     await tts.dispose();
     return { loadSeconds, runtimeSeconds, peakBytes: peakBytes() };
   },
 
   /** How long the event loop is held, in a fresh process: loading comes first, and is cold. */
-  async eventLoop({ model, published, destination, dtype, seconds }) {
+  async eventLoop({ model, published, destination, device, dtype, seconds }) {
     const { MetaVoice } = await import('../dist/index.js');
-    const load = await watched(() => MetaVoice.load({ model, dtype }));
+    const load = await watched(() => MetaVoice.load({ model, device, dtype }));
     const tts = load.result;
     const recording = await longRecording();
     const voice = await watched(() => tts.voice(recording)).finally(() => rm(recording));
@@ -120,30 +121,34 @@ const parts = {
     };
   },
 
-  /** What was planned against what the process rose to, libtorch included: a fresh process, two utterances at once. */
-  async memory({ model, dtype, seconds }) {
+  /**
+   * What was planned against what the process rose to, libtorch included, or on a GPU what libtorch held of it: a fresh
+   * process, two utterances at once.
+   */
+  async memory({ model, device, dtype, seconds }) {
     const { MetaVoice, plan } = await import('../dist/index.js');
-    const settings = { model, dtype, batchSize: 2, maxSeconds: seconds };
+    const settings = { model, device, dtype, batchSize: 2, maxSeconds: seconds };
     const planned = plan(settings);
     const before = process.memoryUsage.rss();
     const tts = await MetaVoice.load(settings);
     const voice = await tts.voice(join(fixtures, 'voices', 'bria.mp3'));
     await Promise.all([1, 2].map((seed) => tts.synthesize(text, { voice, seed, check: 'off' })));
-    const measured = (peakBytes() ?? Number.NaN) - before;
+    const resident = (peakBytes() ?? Number.NaN) - before;
+    const measured = tts.device === 'cpu' ? resident : await tts.peakMemory();
     await tts.dispose();
     const { total, parts: bytes } = planned;
     return { dtype: planned.dtype, planned: total, measured, ratio: total / measured, parts: bytes };
   },
 
-  async speak({ model, dtype, seconds }) {
-    const { MetaVoice } = await import('../dist/index.js');
+  async speak({ model, device, dtype, seconds }) {
+    const { devices, MetaVoice } = await import('../dist/index.js');
     const { readManifest } = await import('../dist/checkpoint/manifest.js');
     const { loadEngine } = await import('../dist/runtime/load.js');
     const { describeModel } = await import('../dist/describe-model.js');
     const manifest = await readManifest(model);
     const stage = manifest.firstStage;
     if (!stage) throw new Error(`expected a first stage in ${model}`);
-    const tts = await MetaVoice.load({ model, dtype });
+    const tts = await MetaVoice.load({ model, device, dtype });
     const voice = await tts.voice(join(fixtures, 'voices', 'bria.mp3'));
     await tts.synthesize(text, { voice, seed: 1, maxSeconds: 0.25, check: 'off' }); // everything is touched once
 
@@ -165,15 +170,16 @@ const parts = {
     const stepsPerSecond = (timings.steps - 1) / (timings.firstStage / 1000); // the first id comes with the prompt
     const peak = peakBytes(); // before the bandwidth is measured, which takes memory of its own
     const { engine, libtorch } = await loadEngine();
-    const plain = /** @type {const} */ ({
-      device: 'cpu',
-      dtype: 'float32',
+    const peakMemory = await tts.peakMemory();
+    const plain = {
+      device: tts.device,
+      dtype: /** @type {const} */ ('float32'),
       batchSize: 1,
       maxQueue: 0,
       cacheRows: 2,
       cachePositions: 0,
       deterministic: false,
-    });
+    };
     const nothing = await engine.loadModel({
       ...describeModel(model, { ...manifest, firstStage: null, secondStage: null, codec: null }, plain),
     });
@@ -181,6 +187,7 @@ const parts = {
     await nothing.dispose();
     const result = {
       device: tts.device,
+      gpu: devices().find(({ id }) => id === tts.device && id !== 'cpu')?.name ?? null,
       dtype: tts.dtype,
       reason: tts.reason,
       libtorch: libtorch.version,
@@ -200,6 +207,7 @@ const parts = {
       firstAudioSeconds: timings.firstAudio / 1000,
       realTimeFactor: timings.realTimeFactor,
       peakBytes: peak,
+      peakMemory,
     };
     await tts.dispose();
     return result;

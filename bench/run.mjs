@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: the numbers we promise, measured on this machine; a table on stdout, JSON in bench/results/.
  *
- *   node bench/run.mjs [--model FOLDER] [--small] [--dtype T] [--seconds N] [--callers] [--out FILE] [--anyway]
+ *   node bench/run.mjs [--model FOLDER] [--small] [--device D] [--dtype T] [--seconds N] [--callers] [--out FILE] [--anyway]
  *
  * `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
  *
@@ -23,6 +23,7 @@ const { values: options } = parseArgs({
   options: {
     model: { type: 'string' },
     small: { type: 'boolean', default: false },
+    device: { type: 'string', default: 'auto' },
     dtype: { type: 'string', default: 'auto' },
     seconds: { type: 'string', default: '3' },
     callers: { type: 'boolean', default: false },
@@ -43,14 +44,16 @@ async function measured(...words) {
   return JSON.parse(stdout);
 }
 
+const { device } = options;
+
 /** One part in a process of its own. @param {string} name @param {object} settings */
-const part = (name, settings) => measured('part.mjs', name, JSON.stringify(settings));
+const part = (name, settings) => measured('part.mjs', name, JSON.stringify({ device, ...settings }));
 
 const counts = [1, 2, 4, 8, 16, 32, 64];
 
 /** 1 to 64 callers, and eight of them one after another. @param {object} settings */
 const callersOf = (settings) =>
-  measured('callers.mjs', JSON.stringify({ counts, serial: 8, batchSize: 16, ...settings }));
+  measured('callers.mjs', JSON.stringify({ counts, serial: 8, batchSize: 16, device, ...settings }));
 
 /** @param {string} name @param {any} found @returns {string[][]} */
 const callerRows = (name, { together, oneByOne }) => [
@@ -110,7 +113,7 @@ function rows({ convert, warm, speak, memory, eventLoop, callers }) {
       : []),
     ['load, warm page cache: seconds', format(warm.loadSeconds)],
     ['  of it libtorch', format(warm.runtimeSeconds)],
-    ['read bandwidth of the machine', `${format(speak.bandwidth / 1e9, 1)} GB/s`],
+    [`read bandwidth of ${speak.device}`, `${format(speak.bandwidth / 1e9, 1)} GB/s`],
     ['first stage: steps per second', format(first.stepsPerSecond)],
     [`  bytes per step, mean position ${Math.round(first.meanPosition)}`, gigabytes(first.bytesPerStep)],
     ['  share of the read bandwidth', `${format(first.shareOfBandwidth * 100, 0)} %`],
@@ -120,6 +123,7 @@ function rows({ convert, warm, speak, memory, eventLoop, callers }) {
     ['first audio: seconds', format(speak.firstAudioSeconds)],
     ['real-time factor', format(speak.realTimeFactor)],
     ['peak resident', gigabytes(speak.peakBytes)],
+    ...(speak.device === 'cpu' ? [] : [['peak on the device', gigabytes(speak.peakMemory)]]),
     ...memory.map((/** @type {any} */ { dtype, planned, measured, ratio }) => [
       `memory, two utterances, ${dtype}: planned and measured`,
       `${gigabytes(planned)} ${gigabytes(measured)}, ${format(ratio * 100, 0)} %`,
@@ -179,10 +183,15 @@ try {
   const result = {
     date: new Date().toISOString(),
     commit:
-      spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout.trim() ||
+      spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout?.trim() ||
       null,
     command: ['npm run bench --', ...process.argv.slice(2)].join(' ').trim(),
-    machine: { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version },
+    machine: {
+      cpu: cpus()[0]?.model ?? 'unknown',
+      cores: cpus().length,
+      gpu: speak.gpu,
+      node: process.version,
+    },
     model: options.model ? options.model : options.small ? 'test checkpoints' : 'random, published size',
     convert,
     warm,
@@ -197,7 +206,7 @@ try {
   const table = rows(result);
   const width = Math.max(...table.map(([name = '']) => name.length));
   process.stdout.write(
-    `${speak.device} ${speak.dtype}, ${result.machine.cpu}, ${result.machine.cores} cores, libtorch ${speak.libtorch}\n`,
+    `${speak.device}${speak.gpu ? ` (${speak.gpu})` : ''} ${speak.dtype}, ${result.machine.cpu}, ${result.machine.cores} cores, libtorch ${speak.libtorch}\n`,
   );
   for (const [name = '', value = ''] of table) process.stdout.write(`${name.padEnd(width)}  ${value}\n`);
   say(`JSON: ${out}`);

@@ -393,7 +393,7 @@ export interface NativeModel {
     featErb: Float32Array,
     featSpec: Float32Array,
   ): Promise<{ enhanced: Float32Array; mask: Float32Array }>;
-  /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */
+  /** Bytes per second that the engine's threads, or the model's GPU, read from memory: the yardstick of the benchmarks. */
   readBandwidth(): Promise<number>;
   /** The most bytes that libtorch held of the GPU at a time in this process; null on the CPU. */
   peakDeviceBytes(): Promise<number | null>;

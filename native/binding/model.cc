@@ -232,7 +232,7 @@ Napi::Value ModelObject::read_bandwidth(const Napi::CallbackInfo& info) {
   constexpr int64_t kBytes = int64_t{1} << 29;  // beyond any cache
   constexpr int kRounds = 5;
   return host_->run(
-      info.Env(), [](const engine::SpeechModel&) { return ops::read_bandwidth(kBytes, kRounds); },
+      info.Env(), [](const engine::SpeechModel& model) { return ops::read_bandwidth(kBytes, kRounds, model.device()); },
       [](Napi::Env env, double found) -> Napi::Value { return Napi::Number::New(env, found); });
 }
 

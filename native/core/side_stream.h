@@ -8,6 +8,9 @@
 
 namespace metavoice::core {
 
+// Waits for all that was launched on a device in any stream; of what is made once and read in several.
+void synchronize(c10::Device device);
+
 class SideStream {
  public:
   // From here on, until it goes, this thread's work on `device` is in the stream. What other streams made must be finished.

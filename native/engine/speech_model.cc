@@ -2,8 +2,12 @@
 
 #include <ATen/Context.h>
 
+#include <cstdlib>
+
 #include "core/device_memory.h"
 #include "core/error.h"
+#include "core/precision.h"
+#include "core/side_stream.h"
 
 namespace metavoice::engine {
 
@@ -30,22 +34,17 @@ at::Device parse_device(const std::string& name) {
   const at::Device device(name);
   if (device.is_cuda() && !at::hasCUDA())
     throw core::Error("ERR_CUDA_UNAVAILABLE", "the device " + name + " was asked for but this libtorch sees no CUDA device");
-  return device;
-}
-
-// What is said to be float32 is float32: libtorch lets cuDNN round convolutions and LSTMs to TF32 unless told not to.
-void forbid_reduced_float32() {
-  at::Context& context = at::globalContext();
-  for (const auto backend : {at::Float32Backend::CUDA, at::Float32Backend::MKLDNN})
-    for (const auto op : {at::Float32Op::CONV, at::Float32Op::RNN, at::Float32Op::MATMUL})
-      context.setFloat32Precision(backend, op, at::Float32Precision::IEEE);
+  // `cuda` is the first one: what libtorch makes there says so, too.
+  return device.is_cuda() && !device.has_index() ? at::Device(at::kCUDA, 0) : device;
 }
 
 }  // namespace
 
 SpeechModel::SpeechModel(const ModelDescription& description)
     : device_(parse_device(description.device)), diffusion_part_(description.diffusion), dtype_(description.dtype) {
-  forbid_reduced_float32();
+  core::settle_precision();
+  // cuBLAS reads it once, before its first product, and its sums depend on it.
+  if (description.deterministic && device_.is_cuda()) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
   if (description.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   if (const auto& part = description.first_stage) {
     const core::Weights weights = open(part->file, description.dtype);
@@ -73,6 +72,7 @@ SpeechModel::SpeechModel(const ModelDescription& description)
     weight_bytes_ += weights.bytes_used();
   }
   check_agreement();
+  core::synchronize(device_);
 }
 
 SpeechModel::~SpeechModel() {
@@ -124,7 +124,9 @@ DiffusionPart SpeechModel::load_diffusion() const {
   models::diffusion::MultiBandDiffusion decoder(open(file, dtype_), config, bands);
   expect(codec().dimension(), decoder.latent_width(), "the width of the latent");
   expect(codec().sample_rate(), decoder.sample_rate(), "the sample rate");
-  return {std::move(decoder), models::diffusion::ReferenceEqualizer(kReferenceBands, config.sample_rate, device_)};
+  models::diffusion::ReferenceEqualizer equalizer(kReferenceBands, config.sample_rate, device_);
+  core::synchronize(device_);
+  return {std::move(decoder), std::move(equalizer)};
 }
 
 }  // namespace metavoice::engine

@@ -26,7 +26,7 @@ struct Attention {
 
   // One new position of each of many rows, x [rows, width]; each sees what its own pages hold.
   at::Tensor forward(const at::Tensor& x, const ops::PagedMemory& memory, int64_t layer,
-                     const std::vector<const ops::PagedRow*>& rows) const {
+                     const ops::PagedRows& rows) const {
     const at::Tensor projected = qkv.forward(x).view({x.size(0), 3, heads, x.size(1) / heads});
     return out.forward(ops::attend_paged(memory, layer, rows, projected).view(x.sizes()));
   }

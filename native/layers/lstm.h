@@ -35,6 +35,10 @@ struct Lstm {
       result.parameters.push_back(weights.tensor("bias_hh" + suffix, {gates}, at::kFloat));
       in = result.hidden;
     }
+    // cuDNN wants them in one piece; otherwise it puts them together at every call, and says so on standard error.
+    constexpr int64_t kLstm = 2, kPerLayer = 4;
+    if (result.parameters[0].is_cuda() && at::cudnn_is_acceptable(result.parameters[0]))
+      at::_cudnn_rnn_flatten_weight(result.parameters, kPerLayer, input, kLstm, result.hidden, 0, result.layers, false, false);
     return result;
   }
 

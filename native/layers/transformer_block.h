@@ -41,7 +41,7 @@ struct TransformerBlock {
   }
 
   // residual [rows, width]: one position of each of many rows.
-  void forward(at::Tensor& residual, const ops::PagedMemory& memory, int64_t layer, const std::vector<const ops::PagedRow*>& rows) const {
+  void forward(at::Tensor& residual, const ops::PagedMemory& memory, int64_t layer, const ops::PagedRows& rows) const {
     residual.add_(attention.forward(attention_norm.forward(residual).to(dtype), memory, layer, rows));
     residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));
   }

@@ -67,7 +67,8 @@ at::Tensor FirstStage::step(const at::Tensor& ids, const at::Tensor& positions, 
   for (const ops::PagedRow* row : rows) core::require(row->length < network_.window(), "positions inside the window of the first stage");
   at::Tensor residual = at::embedding(network_.tokens[0], ids).to(at::kFloat);
   residual = residual + at::embedding(network_.positions, positions).to(at::kFloat) + conditioning;
-  network_.each_block(Precision::own, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, memory, index, rows); });
+  const ops::PagedRows together(rows);
+  network_.each_block(Precision::own, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, memory, index, together); });
   return ops::linear(network_.norm.forward(residual), network_.heads[0]);
 }
 

@@ -6,41 +6,32 @@
 
 namespace metavoice::ops {
 
-namespace {
-
-// Where the pages of the rows lie, as the device wants to know it. Rows of different length are filled up with page 0,
-// and what does not belong to them is masked.
-struct Layout {
-  at::Tensor pages;       // [rows * most pages]
-  at::Tensor foreign;     // [rows, 1, most pages * 32, 1]: positions that hold nothing of the row, perhaps no numbers
-  at::Tensor last_pages;  // [rows]: of the new position
-  at::Tensor places;      // [rows]: in that page
-  int64_t most = 0;       // pages
-};
-
-Layout layout_of(const std::vector<const PagedRow*>& rows, const at::TensorOptions& options) {
-  const auto count = static_cast<int64_t>(rows.size());
-  Layout layout;
-  for (const PagedRow* row : rows) layout.most = std::max(layout.most, row->length / kPagePositions + 1);
-  std::vector<int64_t> pages, last, places;
-  const at::Tensor foreign = at::ones({count, layout.most * kPagePositions}, at::kBool);
+const PagedRows::Layout& PagedRows::layout(const at::Device& device) const {
+  if (layout_ && layout_->pages.device() == device) return *layout_;
+  const auto count = static_cast<int64_t>(rows_.size());
+  int64_t most = 0;
+  for (const PagedRow* row : rows_) most = std::max(most, row->length / kPagePositions + 1);
+  std::vector<int64_t> numbers(static_cast<size_t>(count * (most + 2)));
+  int64_t *pages = numbers.data(), *last = pages + count * most, *places = last + count;
+  const at::Tensor foreign = at::ones({count, most * kPagePositions}, at::kBool);
   for (int64_t i = 0; i < count; ++i) {
-    const PagedRow& row = *rows[static_cast<size_t>(i)];
-    const auto used = static_cast<size_t>(row.length / kPagePositions + 1);
-    for (size_t page = 0; page < static_cast<size_t>(layout.most); ++page) pages.push_back(page < used ? row.pages[page] : 0);
-    last.push_back(row.pages[used - 1]);
-    places.push_back(row.length % kPagePositions);
+    const PagedRow& row = *rows_[static_cast<size_t>(i)];
+    const int64_t used = row.length / kPagePositions + 1;
+    std::copy(row.pages.begin(), row.pages.begin() + used, pages + i * most);
+    last[i] = row.pages[static_cast<size_t>(used - 1)];
+    places[i] = row.length % kPagePositions;
     foreign[i].narrow(0, 0, row.length + 1).zero_();
   }
-  const at::TensorOptions index = at::TensorOptions().device(options.device()).dtype(at::kLong);
-  layout.pages = at::tensor(pages).to(index);
-  layout.last_pages = at::tensor(last).to(index);
-  layout.places = at::tensor(places).to(index);
-  layout.foreign = foreign.view({count, 1, -1, 1}).to(options.device());
+  const at::Tensor placed = at::tensor(numbers).to(device);
+  Layout& layout = layout_.emplace();
+  layout.pages = placed.narrow(0, 0, count * most);
+  layout.last_pages = placed.narrow(0, count * most, count);
+  layout.places = placed.narrow(0, count * (most + 1), count);
+  layout.foreign = foreign.view({count, 1, -1, 1}).to(device);
+  layout.own = layout.foreign.logical_not().transpose(2, 3);
+  layout.most = most;
   return layout;
 }
-
-}  // namespace
 
 at::Tensor PagedMemory::keys(int64_t layer, int32_t page) const {
   const at::Tensor& slab = layers[static_cast<size_t>(layer)][static_cast<size_t>(page / slab_pages)];
@@ -52,21 +43,21 @@ at::Tensor PagedMemory::values(int64_t layer, int32_t page) const {
   return slab[page % slab_pages][1].view({heads, kPagePositions, head_width});
 }
 
-at::Tensor attend_paged(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected) {
-  for (const PagedRow* row : rows)
+at::Tensor attend_paged(const PagedMemory& memory, int64_t layer, const PagedRows& rows, const at::Tensor& projected) {
+  for (const PagedRow* row : rows.all())
     core::require(static_cast<int64_t>(row->pages.size()) * kPagePositions > row->length, "a page with room for the next position");
-  return projected.is_cpu() ? attend_paged_cpu(memory, layer, rows, projected) : attend_paged_plain(memory, layer, rows, projected);
+  return projected.is_cpu() ? attend_paged_cpu(memory, layer, rows.all(), projected) : attend_paged_plain(memory, layer, rows, projected);
 }
 
-at::Tensor attend_paged_plain(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected) {
+at::Tensor attend_paged_plain(const PagedMemory& memory, int64_t layer, const PagedRows& rows, const at::Tensor& projected) {
   const std::vector<at::Tensor>& slabs = memory.layers[static_cast<size_t>(layer)];
   core::require(slabs.size() == 1, "pages of one slab");
-  const int64_t heads = memory.heads, width = memory.head_width, count = static_cast<int64_t>(rows.size());
+  const int64_t heads = memory.heads, width = memory.head_width, count = static_cast<int64_t>(rows.all().size());
   at::Tensor result = at::zeros({projected.size(0), heads, width}, projected.options());
   if (count == 0) return result;
   const at::Tensor keys = slabs[0].select(1, 0).view({-1, heads, width, kPagePositions});
   const at::Tensor values = slabs[0].select(1, 1).view({-1, heads, kPagePositions, width});
-  const Layout layout = layout_of(rows, projected.options());
+  const PagedRows::Layout& layout = rows.layout(projected.device());
   const at::Tensor fresh = projected.narrow(0, 0, count);
   keys.index_put_({layout.last_pages, {}, {}, layout.places}, fresh.select(1, 1));
   values.index_put_({layout.last_pages, {}, layout.places}, fresh.select(1, 2));
@@ -76,7 +67,7 @@ at::Tensor attend_paged_plain(const PagedMemory& memory, int64_t layer, const st
     return all.permute(order).reshape({count, heads, -1, width}).masked_fill(layout.foreign, 0);
   };
   const at::Tensor attended = at::scaled_dot_product_attention(fresh.select(1, 0).unsqueeze(2), gathered(keys, {0, 2, 1, 4, 3}),
-                                                               gathered(values, {0, 2, 1, 3, 4}), layout.foreign.logical_not().transpose(2, 3));
+                                                               gathered(values, {0, 2, 1, 3, 4}), layout.own);
   result.narrow(0, 0, count).copy_(attended.squeeze(2));
   return result;
 }

@@ -6,6 +6,9 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace metavoice::ops {
@@ -32,13 +35,39 @@ struct PagedRow {
   int64_t length = 0;  // positions that are there
 };
 
+// Rows that take a step together.
+class PagedRows {
+ public:
+  PagedRows(std::vector<const PagedRow*> rows) : rows_(std::move(rows)) {}
+  PagedRows(std::initializer_list<const PagedRow*> rows) : rows_(rows) {}
+
+  const std::vector<const PagedRow*>& all() const { return rows_; }
+
+  // Where the pages of the rows lie, as a device wants to know it. Rows of different length are filled up with page 0, and
+  // what does not belong to them is masked.
+  struct Layout {
+    at::Tensor pages;       // [rows * most pages]
+    at::Tensor last_pages;  // [rows]: of the new position
+    at::Tensor places;      // [rows]: in that page
+    at::Tensor foreign;     // [rows, 1, most pages * 32, 1]: positions that hold nothing of the row, perhaps no numbers
+    at::Tensor own;         // [rows, 1, 1, most pages * 32]: the others
+    int64_t most = 0;       // pages
+  };
+  // Told once for all layers of a step: each way to a GPU waits until it has done what it was given before.
+  const Layout& layout(const at::Device& device) const;
+
+ private:
+  std::vector<const PagedRow*> rows_;
+  mutable std::optional<Layout> layout_;
+};
+
 // projected [rows or more, 3, heads, head width]: query, key and value of one new position per row. Writes the keys and
 // values behind those of each row, whose last page has room, and attends to all of them. `length` stays as it is. Rows of
 // `projected` beyond those given are padding and get zeros. -> [rows of `projected`, heads, head width]
-at::Tensor attend_paged(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected);
+at::Tensor attend_paged(const PagedMemory& memory, int64_t layer, const PagedRows& rows, const at::Tensor& projected);
 
 // The same by plain tensor operations, on any device.
-at::Tensor attend_paged_plain(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected);
+at::Tensor attend_paged_plain(const PagedMemory& memory, int64_t layer, const PagedRows& rows, const at::Tensor& projected);
 // The same by our own loops.
 at::Tensor attend_paged_cpu(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected);
 

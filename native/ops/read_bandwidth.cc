@@ -1,5 +1,6 @@
 #include "ops/read_bandwidth.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -47,6 +48,23 @@ double read_bandwidth(int64_t bytes, int rounds) {
     best = std::max(best, static_cast<double>(share * threads) * 8 / seconds);
   }
   return seen.load() > 0 ? best : 0;
+}
+
+double read_bandwidth(int64_t bytes, int rounds, c10::Device device) {
+  if (device.is_cpu()) return read_bandwidth(bytes, rounds);
+  constexpr int kSums = 8;  // a launch and the way back take a while, too
+  const at::Tensor numbers = at::ones({bytes / 4}, at::TensorOptions().device(device).dtype(at::kFloat));
+  double best = 0;
+  for (int round = 0; round < rounds && bytes > 0; ++round) {
+    at::Tensor sum = numbers.sum();
+    sum.item();  // everything before is done
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < kSums; ++i) sum = numbers.sum();
+    sum.item();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, static_cast<double>(bytes) * kSums / seconds);
+  }
+  return best;
 }
 
 }  // namespace metavoice::ops

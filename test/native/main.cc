@@ -18,6 +18,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "core/precision.h"
 #include "support/settings.h"
 #include "support/watchdog.h"
 
@@ -89,7 +90,8 @@ int main(int count, char** values) {
   at::set_num_threads(1);
   Watchdog guard{std::chrono::seconds(patience)};
   watchdog = &guard;
-  // As on the engine thread.
+  // As for every model, and on the engine thread.
+  metavoice::core::settle_precision();
   const c10::InferenceMode inference;
   doctest::Context context;
   context.applyCommandLine(count, values);

@@ -27,4 +27,16 @@ TEST_SUITE("core/side_stream") {
       CHECK(impl.getStream(device) == before);
     }
   }
+
+  TEST_CASE("what was made in another stream is there after a synchronize") {
+    for (const at::Device& device : devices()) {
+      CAPTURE(device.str());
+      at::Tensor numbers = at::eye(1024, device);
+      for (int i = 0; i < (device.is_cpu() ? 1 : 200); ++i) numbers = numbers.matmul(numbers);
+      core::synchronize(device);
+      core::SideStream side;
+      side.enter(device);
+      CHECK(numbers.sum().item<float>() == 1024.0F);
+    }
+  }
 }

@@ -42,6 +42,8 @@ TEST_SUITE("layers/lstm") {
         const Tensors tensors = some(depth, 3, 5);
         const auto lstm = layers::Lstm::load(opened(tensors, {device, at::kBFloat16}).scope("lstm"), 3);
         CHECK(lstm.layers == depth);
+        // In one piece, as cuDNN wants them.
+        if (device.is_cuda()) CHECK(lstm.parameters.front().storage().data() == lstm.parameters.back().storage().data());
         const at::Tensor x = Numbers(32).normal({20, 2, 3}, 1);
         layers::LstmState state;
         const at::Tensor found = lstm.step(x.to(device), state).cpu();
