@@ -1,9 +1,9 @@
 /**
  * A book: 20,000 words in one stream, read as they come and thrown away.
  *
- *   node --expose-gc bench/book.mjs [--words 20000] [--model FOLDER] [--batch 4] [--out FILE]
+ *   node --expose-gc bench/book.mjs [--words 20000] [--model FOLDER] [--batch 4] [--every 10] [--out FILE]
  *
- * Says every ten seconds on stderr how far it is, and at the end, as JSON on stdout, how much of the text the spans of the
+ * Says every ten seconds (`--every`) on stderr how far it is, and at the end, as JSON on stdout, how much of the text the spans of the
  * segments cover and whether exactly once, how much memory the process holds from the second minute on against what it held
  * then, and how fast it went. Exit code 1 where a span is out of place or the memory grew by more than a twentieth.
  */
@@ -14,7 +14,6 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { MetaVoice } from '../dist/index.js';
 
-const everySeconds = 10;
 /** From when on memory may no longer grow, and by how much. */
 const settledSeconds = 60;
 const mostGrowth = 1.05;
@@ -24,6 +23,7 @@ const { values } = parseArgs({
     words: { type: 'string', default: '20000' },
     model: { type: 'string', default: 'bundled' },
     batch: { type: 'string', default: '4' },
+    every: { type: 'string', default: '10' },
     out: { type: 'string' },
   },
 });
@@ -48,6 +48,7 @@ function held() {
   return process.memoryUsage.rss();
 }
 
+const everySeconds = Number(values.every);
 const text = bookOf(Number(values.words));
 const tts = await MetaVoice.load({ model: values.model, batchSize: Number(values.batch) });
 const began = performance.now();

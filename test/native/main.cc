@@ -69,7 +69,7 @@ std::vector<at::Device> parse_devices(const std::string& list) {
 
 }  // namespace
 
-int main(int count, char** values) {
+extern "C" __attribute__((visibility("default"))) int metavoice_tests_main(int count, char** values) {
   Settings& settings = metavoice::testing::settings();
   long patience = 120;
   try {
