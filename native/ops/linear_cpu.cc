@@ -118,8 +118,8 @@ at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight) {
   const int64_t rows = x.size(0), in = x.size(1), outs = weight.size(0), whole = outs / kColumns;
   at::Tensor out = at::empty({rows, outs}, x.options());
   const Product product{x.data_ptr<float>(), weight.data_ptr<float>(), out.data_ptr<float>(), rows, in, outs};
-  // A thread is worth waking for some tens of thousands of products.
-  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, rows * in * kColumns));
+  // A sleeping thread takes as long to wake as some hundred thousand products take: it is worth it for a million.
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / std::max<int64_t>(1, rows * in * kColumns));
   at::parallel_for(0, whole, grain, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) columns(product, index * kColumns);
   });

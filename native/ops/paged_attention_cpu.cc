@@ -165,9 +165,9 @@ void attend(const PagedMemory& memory, int64_t layer, const std::vector<const Pa
   T* output = out.data_ptr<T>();
   int64_t positions = 0;
   for (const PagedRow* row : rows) positions += row->length + 1;
-  // A thread is worth waking for some tens of thousands of products.
+  // As in linear_cpu.cc: a thread is worth waking for a million products.
   const int64_t per_head = std::max<int64_t>(1, positions / static_cast<int64_t>(rows.size()) * width);
-  const int64_t grain = std::max<int64_t>(1, 32768 / per_head);
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / per_head);
   at::parallel_for(0, static_cast<int64_t>(rows.size()) * heads, grain, [&](int64_t begin, int64_t end) {
     Scratch scratch;
     std::vector<const T*> pages;
