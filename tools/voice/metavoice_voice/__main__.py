@@ -152,6 +152,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    # cuDNN's attention makes a plan for each new shape, and nearly every batch has one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     place = Place(arguments)
     for name in COMMANDS if arguments.command == "all" else [arguments.command]:
         COMMANDS[name][0](place)

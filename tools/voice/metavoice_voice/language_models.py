@@ -24,23 +24,7 @@ class RmsNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x):
-        return normalised(x, self.weight)
-
-
-class LayerNorm(nn.Module):
-    """Without a bias."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x):
-        return normalised(x - x.mean(-1, keepdim=True), self.weight)
-
-
-def normalised(x, weight):
-    # Step by step, as the kernels of PyTorch for a whole norm sum the gradient of the weight slowly over many short rows.
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON) * weight
+        return functional.rms_norm(x, (x.shape[-1],), self.weight, EPSILON)
 
 
 class Attention(nn.Module):
@@ -82,7 +66,7 @@ class Gelu(nn.Module):
 class Layer(nn.Module):
     def __init__(self, sizes, causal):
         super().__init__()
-        norm, feed_forward = (RmsNorm, SwiGlu) if causal else (LayerNorm, Gelu)
+        norm, feed_forward = (RmsNorm, SwiGlu) if causal else (bare_layer_norm, Gelu)
         self.attention_norm, self.feed_forward_norm = norm(sizes.width), norm(sizes.width)
         self.attention = Attention(sizes.width, sizes.heads, causal)
         self.feed_forward = feed_forward(sizes.width, sizes.inner)
@@ -90,6 +74,10 @@ class Layer(nn.Module):
     def forward(self, x, watched=None):
         x = x + self.attention(self.attention_norm(x), watched)
         return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+def bare_layer_norm(width):
+    return nn.LayerNorm(width, EPSILON, bias=False)
 
 
 class Sizes:
@@ -106,7 +94,7 @@ class Transformer(nn.Module):
         self.positions = nn.Embedding(sizes.positions, sizes.width)
         self.speaker = nn.Linear(sizes.speaker, sizes.width, bias=False)
         self.layers = nn.ModuleList(Layer(sizes, causal) for _ in range(sizes.layers))
-        self.norm = RmsNorm(sizes.width) if causal else LayerNorm(sizes.width)
+        self.norm = RmsNorm(sizes.width) if causal else bare_layer_norm(sizes.width)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 deep = name.endswith(("out.weight", "down.weight"))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from .codec import CODES
-from .language_models import COARSE, END_OF_AUDIO, FirstStage, LayerNorm, Sizes
+from .language_models import COARSE, END_OF_AUDIO, FirstStage, Sizes
 from .muon import Muon
 from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences
 from .tokenizer import END_OF_TEXT
@@ -83,7 +83,7 @@ class Questions(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm, self.answer = LayerNorm(SIZES.width), nn.Linear(SIZES.width, 2 * PHONES)
+        self.norm, self.answer = nn.LayerNorm(SIZES.width), nn.Linear(SIZES.width, 2 * PHONES)
 
     def forward(self, x, phones):
         """(loss, share of right answers)."""
