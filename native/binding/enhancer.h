@@ -1,4 +1,4 @@
-// NativeEnhancer of lib/native/contract.ts: one speech on its way through the enhancer, on the engine's second thread.
+// NativeEnhancer of lib/native/contract.ts: one speech on its way through the enhancer, on a thread of the engine's own.
 #pragma once
 
 #include <napi.h>
@@ -26,7 +26,7 @@ class EnhancerObject : public Napi::ObjectWrap<EnhancerObject> {
   Napi::Value push(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
 
-  // Touched by jobs of the second thread alone, which come one after another.
+  // Touched by side jobs alone, which come one after another.
   struct Speech {
     int64_t sample_rate;
     std::optional<engine::Enhancer> enhancer;

@@ -41,7 +41,7 @@ class Host : public std::enable_shared_from_this<Host> {
   template <class Work, class Answer>
   Napi::Value run(Napi::Env env, Work work, Answer answer);
 
-  // The same on the engine's second thread, beside the decode steps.
+  // The same beside the decode steps and the chunks, on the engine's thread for side jobs.
   template <class Work, class Answer>
   Napi::Value run_beside(Napi::Env env, Work work, Answer answer);
 

@@ -27,10 +27,11 @@ double milliseconds_since(Clock::time_point start) { return std::chrono::duratio
 Scheduler::Scheduler(const SchedulerSettings& settings)
     : settings_(settings), places_(std::max<int64_t>(1, settings.batch_size)), second_thread_([this] { say_chunks(); }) {
   try {
+    side_thread_ = std::thread([this] { do_side_jobs(); });
     thread_ = std::thread([this] { run(); });
   } catch (...) {  // the system has no more threads
     request_stop(nullptr);
-    second_thread_.join();
+    end_helpers();
     throw;
   }
 }
@@ -53,7 +54,7 @@ bool Scheduler::post_beside(std::function<void()> job) {
     if (stopping_) return false;
     side_jobs_.push_back(std::move(job));
   }
-  claimed_.notify_one();
+  side_posted_.notify_one();
   return true;
 }
 
@@ -105,6 +106,12 @@ void Scheduler::request_stop(std::function<void()> when_stopped) {
   }
   changed_.notify_one();
   claimed_.notify_one();
+  side_posted_.notify_one();
+}
+
+void Scheduler::end_helpers() {
+  second_thread_.join();
+  if (side_thread_.joinable()) side_thread_.join();
 }
 
 void Scheduler::stop() {
@@ -152,7 +159,7 @@ void Scheduler::run() {
     }
   }
   lock.unlock();
-  second_thread_.join();
+  end_helpers();
   lock.lock();
   claims_.clear();
   places_.each([](Utterance& utterance) { utterance.release(); });
@@ -235,21 +242,10 @@ Scheduler::Claim Scheduler::next_claim() {
 void Scheduler::say_chunks() {
   const c10::InferenceMode inference;
   core::SideStream stream;
-  bool beside = false;  // a job was done: where a chunk waits, it is its turn
   std::unique_lock lock(mutex_);
   while (true) {
-    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty() || !side_jobs_.empty(); });
+    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty(); });
     if (stopping_) return;
-    beside = !side_jobs_.empty() && !(beside && !claims_.empty());
-    if (beside) {
-      std::function<void()> job = std::move(side_jobs_.front());
-      side_jobs_.pop_front();
-      lock.unlock();
-      job();
-      job = nullptr;  // what it holds goes before the lock comes back
-      lock.lock();
-      continue;
-    }
     {
       const Claim claim = next_claim();
       saying_ = true;
@@ -261,6 +257,21 @@ void Scheduler::say_chunks() {
     }
     saying_ = false;
     changed_.notify_one();
+  }
+}
+
+void Scheduler::do_side_jobs() {
+  const c10::InferenceMode inference;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    side_posted_.wait(lock, [this] { return stopping_ || !side_jobs_.empty(); });
+    if (stopping_) return;
+    std::function<void()> job = std::move(side_jobs_.front());
+    side_jobs_.pop_front();
+    lock.unlock();
+    job();
+    job = nullptr;  // what it holds goes before the lock comes back
+    lock.lock();
   }
 }
 

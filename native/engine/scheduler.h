@@ -1,7 +1,7 @@
 // The engine thread: all utterances that have a place advance one decode step together as one batch, and come and go at any
 // launch; their prompts run in between, and jobs (a voice, a stage on its own), in order. Beside it a second thread says
-// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own; and in between does jobs that
-// need no place, such as enhancing what was said.
+// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own. A third one does side jobs, which
+// need neither: enhancing what was said, while the next chunk is being said.
 #pragma once
 
 #include <atomic>
@@ -45,17 +45,19 @@ class Scheduler {
 
   // Jobs must not throw. After stop() they are dropped and false comes back.
   bool post(std::function<void()> job);
-  // The same on the second thread.
+  // The same on the third thread, in order among themselves.
   bool post_beside(std::function<void()> job);
   // Throws ERR_QUEUE_FULL, with the wait that is to be expected; never for a later segment of what is being spoken.
   bool add(std::shared_ptr<Utterance> utterance);
   // A reader took a chunk, or cancelled.
   void wake();
-  // Ends both threads after what they are at, dropping what waits; `when_stopped` is the last thing it does.
+  // Ends all threads after what they are at, dropping what waits; `when_stopped` is the last thing it does.
   // The first call counts; does not wait.
   void request_stop(std::function<void()> when_stopped);
   // Asks and waits. Idempotent; not from the engine's threads.
   void stop();
+  // For jobs that take long: the stop waits for them.
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   Snapshot statistics() const { return statistics_.snapshot(); }
 
@@ -75,6 +77,8 @@ class Scheduler {
   Claim next_claim();
   void say(const Claim& claim);
   void say_chunks();
+  void do_side_jobs();
+  void end_helpers();
   void step_together();
   void take_step(const std::vector<Handle>& all);
   void report_load();
@@ -84,14 +88,15 @@ class Scheduler {
   Statistics statistics_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::condition_variable claimed_;  // for the second thread
+  std::condition_variable claimed_;      // for the second thread
+  std::condition_variable side_posted_;  // for the third
   std::deque<std::function<void()>> jobs_;
-  std::deque<std::function<void()>> side_jobs_;  // of the second thread
+  std::deque<std::function<void()>> side_jobs_;
   Places places_;                 // under the lock
   std::deque<Claim> claims_;      // in order, under the lock
   bool saying_ = false;           // one of them, on the second thread
   double mean_milliseconds_ = 0;  // of computing that an utterance took; 0 before the first has ended
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};  // set under the lock
   std::function<void()> when_stopped_;
 
   // Engine thread only.
@@ -100,6 +105,7 @@ class Scheduler {
   std::optional<BatchStep> batch_step_;
 
   std::thread second_thread_;  // say_chunks()
+  std::thread side_thread_;    // do_side_jobs()
   std::thread thread_;         // run()
 };
 
