@@ -3,7 +3,7 @@
  * Arrays are row-major.
  */
 
-import { asking, callSite } from './call-site.js';
+import { asking, type CallSite, callSite } from './call-site.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import type { PartName } from './checkpoint/part.js';
 import { firstStageCodebook, requirePart, secondStageCodebook } from './describe-model.js';
@@ -11,8 +11,8 @@ import { MetaVoiceError } from './errors.js';
 import { handOver } from './hand-over.js';
 import { expectedRange, expectedType, isString } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
-import type { Dtype } from './native/contract.js';
-import { copyOptions, integerOf, numberOf } from './option-values.js';
+import type { Dtype, RunningWork } from './native/contract.js';
+import { copyOptions, integerOf, numberOf, signalOf } from './option-values.js';
 import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
@@ -28,6 +28,7 @@ import {
   requireSpeaker,
 } from './stage-arguments.js';
 import { type Codes, splitCodes } from './stream/codes.js';
+import { unlessAborted } from './stream/unless-aborted.js';
 import { normalizeText } from './text/normalize.js';
 import { requireSampleRate } from './voice-source.js';
 
@@ -255,6 +256,7 @@ export class Stages implements AsyncDisposable {
    * @default 20
    * @param options.chunkEnds Ends of chunks in frames, growing: in windows that follow them, as a stream speaks. The whole
    * at once when omitted.
+   * @param options.signal Stops it within an evaluation of a network; the promise rejects with the signal's own reason.
    */
   async diffuse(codes: Codes, options: DiffusionSettings): Promise<Float32Array> {
     const site = callSite(this.diffuse);
@@ -263,8 +265,8 @@ export class Stages implements AsyncDisposable {
     const flat = this.#requireCodes(codes);
     const { native } = this.#model;
     const samples = codes.frames * (native.facts.hop ?? 0);
-    const { seed, noise, steps, chunkEnds } = requireDiffusion(options, diffusion, samples);
-    return asking(site, async () =>
+    const { seed, noise, steps, chunkEnds, signal } = requireDiffusion(options, diffusion, samples);
+    return this.#running(site, signal, async () =>
       native.diffuse(flat, seed, noise && (await handOver(native, noise)), steps, chunkEnds),
     );
   }
@@ -276,31 +278,36 @@ export class Stages implements AsyncDisposable {
    * @param samples Mono, at any usual rate: other ones than the enhancer's are resampled as the reference does it (a sinc under a Hann
    * window). ERR_UNSUPPORTED for a rate that has hardly a divisor in common with it.
    * @param sampleRate Hz
+   * @param options.signal Stops it within a second of the signal; the promise rejects with the signal's own reason.
    */
   async enhance(
     samples: Float32Array,
     sampleRate: number,
+    options?: { signal?: AbortSignal },
   ): Promise<{ samples: Float32Array; sampleRate: number }> {
     const site = callSite(this.enhance);
     this.#requireOpen();
     this.#part('enhancer');
     requireFloats(samples, 'samples');
     requireSampleRate(sampleRate, 'sampleRate');
+    const signal = signalOf(copyOptions(options, 'options', ['signal']).signal);
     const { native } = this.#model;
-    return asking(site, async () => native.enhance(await handOver(native, samples), sampleRate));
+    return this.#running(site, signal, async () =>
+      native.enhance(await handOver(native, samples), sampleRate),
+    );
   }
 
   /**
    * The enhancer's network alone, on what `libdf` computes of a signal: its spectrum [frames, 481, 2] (real, imaginary) and
    * the features of it, [frames, 32] and [frames, 96, 2].
    *
+   * @param options.signal Stops it within a frame; the promise rejects with the signal's own reason.
    * @returns The spectrum enhanced [frames, 481, 2], and the gains of the bands [frames, 32].
    */
-  async enhanceSpectrum(features: {
-    spec: Float32Array;
-    featErb: Float32Array;
-    featSpec: Float32Array;
-  }): Promise<{ enhanced: Float32Array; mask: Float32Array }> {
+  async enhanceSpectrum(
+    features: { spec: Float32Array; featErb: Float32Array; featSpec: Float32Array },
+    options?: { signal?: AbortSignal },
+  ): Promise<{ enhanced: Float32Array; mask: Float32Array }> {
     const site = callSite(this.enhanceSpectrum);
     this.#requireOpen();
     const { window, bands, deepBins } = this.#part('enhancer');
@@ -310,10 +317,14 @@ export class Stages implements AsyncDisposable {
     requireFloats(spec, 'features.spec', frames * row);
     const levels = requireFloats(featErb, 'features.featErb', frames * bands);
     const bins = requireFloats(featSpec, 'features.featSpec', frames * deepBins * 2);
-    return asking(site, () => this.#model.native.enhanceSpectrum(spec as Float32Array, levels, bins));
+    const signal = signalOf(copyOptions(options, 'options', ['signal']).signal);
+    const { native } = this.#model;
+    return this.#running(site, signal, async () =>
+      native.enhanceSpectrum(spec as Float32Array, levels, bins),
+    );
   }
 
-  /** Frees the memory. Idempotent; later use gets ERR_DISPOSED. */
+  /** Stops what is being computed and frees the memory. Idempotent; later use, and what waits, get ERR_DISPOSED. */
   dispose(): Promise<void> {
     this.#disposed ??= this.#model.native.dispose();
     return this.#disposed;
@@ -321,6 +332,15 @@ export class Stages implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Work that takes long, until the signal aborts. */
+  #running<T>(site: CallSite, signal: AbortSignal | null, begin: () => Promise<RunningWork<T>>): Promise<T> {
+    return asking(site, async () => {
+      signal?.throwIfAborted();
+      const { done, cancel } = await begin();
+      return signal ? unlessAborted(signal, done, cancel) : done;
+    });
   }
 
   #requireOpen(): void {

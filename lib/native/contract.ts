@@ -309,12 +309,21 @@ export interface NativeStatistics {
   firstAudioP95: number | null;
 }
 
+/** Work that takes long. */
+export interface RunningWork<T> {
+  /** After cancel() it rejects with ABORT_ERR, unless the end was nearer than the next step. */
+  readonly done: Promise<T>;
+  cancel(): void;
+}
+
 /** A speech on its way through the enhancer; pieces of any length come to the same bits. One call after another. */
 export interface NativeEnhancer {
   /** What is known by now, at the enhancer's rate. */
   push(samples: Float32Array): Promise<Float32Array>;
   /** The rest; nothing may follow. */
   finish(): Promise<Float32Array>;
+  /** Stops a push within a second of its samples; it, and those that follow, reject with ABORT_ERR. Idempotent. */
+  cancel(): void;
 }
 
 /** A long recording, copied to native memory piece by piece; missing pieces are 0. */
@@ -376,14 +385,14 @@ export interface NativeModel {
     noise: Float32Array | NativeSamples | null,
     steps: number,
     chunkEnds: Int32Array | null,
-  ): Promise<Float32Array>;
+  ): RunningWork<Float32Array>;
   /** For a speech at a rate. ERR_MODEL_NOT_FOUND at the first push where the model has none. */
   enhancer(sampleRate: number): NativeEnhancer;
   /** Any usual rate to the enhancer's own (else ERR_UNSUPPORTED), and the same seconds at that rate. */
   enhance(
     samples: Float32Array | NativeSamples,
     sampleRate: number,
-  ): Promise<{ samples: Float32Array; sampleRate: number }>;
+  ): RunningWork<{ samples: Float32Array; sampleRate: number }>;
   /**
    * The enhancer's network: a spectrum [frames, bins, 2] and its features [frames, bands], [frames, deep bins, 2] to a
    * spectrum and the gains of the bands [frames, bands].
@@ -392,11 +401,11 @@ export interface NativeModel {
     spec: Float32Array,
     featErb: Float32Array,
     featSpec: Float32Array,
-  ): Promise<{ enhanced: Float32Array; mask: Float32Array }>;
+  ): RunningWork<{ enhanced: Float32Array; mask: Float32Array }>;
   /** Bytes per second that the engine's threads read from this machine's memory: the yardstick of the benchmarks. */
   readBandwidth(): Promise<number>;
   /** The most bytes that libtorch held of the GPU at a time in this process; null on the CPU. */
   peakDeviceBytes(): Promise<number | null>;
-  /** Stops the engine thread after the launch in flight; pending calls reject with ERR_DISPOSED. Idempotent. */
+  /** Stops the engine's threads after what they are at, long work before its end; pending calls reject with ERR_DISPOSED. Idempotent. */
   dispose(): Promise<void>;
 }

@@ -24,4 +24,9 @@ export class Enhancement {
     if (last) pieces.push(await enhancer.finish());
     return joinSamples(pieces);
   }
+
+  /** Nobody waits for it any more. Idempotent. */
+  cancel(): void {
+    this.#enhancer?.cancel();
+  }
 }

@@ -12,6 +12,7 @@ import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
 import { RateChange } from './rate-change.js';
 import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
+import { unlessAborted } from './unless-aborted.js';
 
 export class Run {
   readonly #plan: SpeechPlan;
@@ -79,6 +80,7 @@ export class Run {
 
   cancel(): void {
     this.#ahead.cancel();
+    this.#enhancement.cancel();
     this.#tally.checks.cancel();
   }
 
@@ -165,7 +167,7 @@ export class Run {
   ): Promise<AudioChunk> {
     const { sampleRate, onProgress, text, site } = this.#plan;
     const { index: segment, segment: place } = this.#current!;
-    const enhancing = () => unlessHalted(halted, this.#enhancement.convert(spoken, this.#finished));
+    const enhancing = () => unlessAborted(halted, this.#enhancement.convert(spoken, this.#finished));
     const enhanced = await asking(site, enhancing);
     const samples = await this.#rateChange.convert(enhanced, this.#finished, halted);
     const startSeconds = this.#handedOut / sampleRate;
@@ -234,16 +236,6 @@ export class Run {
     if (utterance.checks)
       this.#tally.checks.add(utterance.checks, this.#startSeconds, () => utterance.cancel());
   }
-}
-
-/** What comes of the work; the signal's reason as soon as nobody waits for it any more. */
-function unlessHalted<T>(halted: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const leave = () => reject(halted.reason);
-    halted.addEventListener('abort', leave, { once: true });
-    if (halted.aborted) leave();
-    work.then(resolve, reject).finally(() => halted.removeEventListener('abort', leave));
-  });
 }
 
 const internal = (expected: string) => new MetaVoiceError('ERR_INTERNAL', `expected ${expected}`);

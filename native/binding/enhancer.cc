@@ -13,7 +13,8 @@ Napi::Value floats_answer(Napi::Env env, const at::Tensor& samples) { return flo
 
 Napi::Function EnhancerObject::define(Napi::Env env) {
   return DefineClass(env, "NativeEnhancer",
-                     {InstanceMethod<&EnhancerObject::push>("push"), InstanceMethod<&EnhancerObject::finish>("finish")});
+                     {InstanceMethod<&EnhancerObject::push>("push"), InstanceMethod<&EnhancerObject::finish>("finish"),
+                      InstanceMethod<&EnhancerObject::cancel>("cancel")});
 }
 
 EnhancerObject::EnhancerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EnhancerObject>(info) {
@@ -21,11 +22,11 @@ EnhancerObject::EnhancerObject(const Napi::CallbackInfo& info) : Napi::ObjectWra
     throw Napi::TypeError::New(info.Env(), "a NativeEnhancer is made by NativeModel.enhancer()");
   const auto* start = info[0].As<Napi::External<Start>>().Data();
   host_ = start->host;
-  speech_ = std::make_shared<Speech>(Speech{start->sample_rate, std::nullopt});
+  speech_ = std::make_shared<Speech>(Speech{start->sample_rate, host_->stopped_by(cancelled_), std::nullopt});
 }
 
 engine::Enhancer& EnhancerObject::Speech::on(const engine::SpeechModel& model) {
-  if (!enhancer) enhancer.emplace(model.enhancer(), sample_rate);
+  if (!enhancer) enhancer.emplace(model.enhancer(), sample_rate, stopped);
   return *enhancer;
 }
 
@@ -49,5 +50,7 @@ Napi::Value EnhancerObject::finish(const Napi::CallbackInfo& info) {
       },
       floats_answer);
 }
+
+void EnhancerObject::cancel(const Napi::CallbackInfo&) { *cancelled_ = true; }
 
 }  // namespace metavoice::binding

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 
@@ -25,16 +26,19 @@ class EnhancerObject : public Napi::ObjectWrap<EnhancerObject> {
  private:
   Napi::Value push(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
+  void cancel(const Napi::CallbackInfo& info);
 
   // Touched by side jobs alone, which come one after another.
   struct Speech {
     int64_t sample_rate;
+    core::Stopped stopped;
     std::optional<engine::Enhancer> enhancer;
 
     engine::Enhancer& on(const engine::SpeechModel& model);
   };
 
   std::shared_ptr<Host> host_;
+  std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<Speech> speech_;
 };
 

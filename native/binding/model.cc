@@ -192,8 +192,10 @@ Napi::Value ModelObject::diffuse(const Napi::CallbackInfo& info) {
     noise = flat.view({std::max<int64_t>(1, bands_), -1, flat.size(0) / rows});
   }
   const std::vector<int64_t> ends = info[4].IsNull() ? std::vector<int64_t>{} : integers_of(info[4], "chunkEnds");
-  return host_->run(
-      info.Env(), [=](const engine::SpeechModel& model) { return engine::diffuse(model, codes, seed, noise, steps, ends); }, floats_answer);
+  return host_->run_stoppable(
+      info.Env(),
+      [=](const engine::SpeechModel& model, const core::Stopped& stopped) { return engine::diffuse(model, codes, seed, noise, steps, ends, stopped); },
+      floats_answer);
 }
 
 Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {
@@ -206,8 +208,8 @@ Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::enhance(const Napi::CallbackInfo& info) {
   const at::Tensor samples = samples_of(info[0]);
   const int64_t rate = integer_of(info[1], "sampleRate");
-  return host_->run(
-      info.Env(), [=](const engine::SpeechModel& model) { return engine::enhance(model, samples, rate); },
+  return host_->run_stoppable(
+      info.Env(), [=](const engine::SpeechModel& model, const core::Stopped& stopped) { return engine::enhance(model, samples, rate, stopped); },
       [](Napi::Env env, const engine::EnhancedSignal& enhanced) -> Napi::Value {
         const Napi::Object result = Napi::Object::New(env);
         result.Set("samples", floats_to_js(env, enhanced.samples));
@@ -218,8 +220,9 @@ Napi::Value ModelObject::enhance(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::enhance_spectrum(const Napi::CallbackInfo& info) {
   const at::Tensor spectrum = floats_of(info[0], "spec"), levels = floats_of(info[1], "featErb"), bins = floats_of(info[2], "featSpec");
-  return host_->run(
-      info.Env(), [=](const engine::SpeechModel& model) { return engine::enhance_spectrum(model, spectrum, levels, bins); },
+  return host_->run_stoppable(
+      info.Env(),
+      [=](const engine::SpeechModel& model, const core::Stopped& stopped) { return engine::enhance_spectrum(model, spectrum, levels, bins, stopped); },
       [](Napi::Env env, const models::deep_filter::DeepFilter::Enhanced& enhanced) -> Napi::Value {
         const Napi::Object result = Napi::Object::New(env);
         result.Set("enhanced", floats_to_js(env, enhanced.spectrum));

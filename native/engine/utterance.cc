@@ -23,7 +23,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_;
 };
 
-std::optional<DiffusionRequest> diffusion_of(const UtteranceRequest& request, std::function<bool()> stopped) {
+std::optional<DiffusionRequest> diffusion_of(const UtteranceRequest& request, core::Stopped stopped) {
   if (request.diffusion_steps == 0) return std::nullopt;
   return DiffusionRequest{request.coarse.random, request.diffusion_steps, request.chunk_ends, std::move(stopped)};
 }
@@ -36,7 +36,7 @@ std::vector<float> values_of(const at::Tensor& samples) {
 }  // namespace
 
 struct Utterance::Work {
-  Work(const SpeechModel& speech_model, const UtteranceRequest& wanted, std::function<bool()> stopped)
+  Work(const SpeechModel& speech_model, const UtteranceRequest& wanted, core::Stopped stopped)
       : model(speech_model),
         request(wanted),
         coarse(model.first_stage(), request.coarse),

@@ -17,6 +17,8 @@ export function nativeError(code: string, message: string): Error {
   return Object.assign(new Error(message), { code });
 }
 
+const running = <T>(result: T) => ({ done: Promise.resolve(result), cancel() {} });
+
 export class FakeUtterance implements NativeUtterance {
   readonly request: UtteranceRequest;
   readonly #model: FakeModel;
@@ -169,7 +171,7 @@ export class FakeModel implements NativeModel {
     new Float32Array(6 * (codes.length / 2) * 1025);
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
-  diffuse = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+  diffuse = (codes: Uint16Array) => running(new Float32Array((codes.length / 8) * hop));
   /** Twice the rate, each sample twice; the last one comes with the end. */
   enhancer(): NativeEnhancer {
     let held = new Float32Array(0);
@@ -182,13 +184,12 @@ export class FakeModel implements NativeModel {
         return twice(all.slice(0, -1));
       },
       finish: async () => twice(held),
+      cancel() {},
     };
   }
-  enhance = async (samples: Float32Array | NativeSamples, sampleRate: number) => ({
-    samples: samples as Float32Array,
-    sampleRate,
-  });
-  enhanceSpectrum = async (enhanced: Float32Array, mask: Float32Array) => ({ enhanced, mask });
+  enhance = (samples: Float32Array | NativeSamples, sampleRate: number) =>
+    running({ samples: samples as Float32Array, sampleRate });
+  enhanceSpectrum = (enhanced: Float32Array, mask: Float32Array) => running({ enhanced, mask });
   readBandwidth = async () => 1e9;
   peakDeviceBytes = async () => null;
 }

@@ -74,6 +74,7 @@ describe('a speech', () => {
     native.enhancer = () => ({
       push: () => Promise.reject(nativeError('ERR_NUMERIC', 'no numbers')),
       finish: () => Promise.reject(nativeError('ERR_NUMERIC', 'no numbers')),
+      cancel() {},
     });
     await expect(tts.synthesize('Hello.')).rejects.toMatchObject({
       name: 'MetaVoiceError',
@@ -85,6 +86,7 @@ describe('a speech', () => {
         throw nativeError('ERR_DISPOSED', 'the model was disposed');
       },
       finish: async () => new Float32Array(0),
+      cancel() {},
     });
     await expect(tts.synthesize('Hello.')).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
@@ -100,6 +102,7 @@ describe('a speech', () => {
         return samples;
       },
       finish: async () => new Float32Array(0),
+      cancel() {},
     });
     await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
   });
@@ -109,14 +112,19 @@ describe('a speech', () => {
     const { tts } = fakeMetaVoice(native, { enhancer });
     const control = new AbortController();
     const reason = new Error('enough');
+    let stopped = false;
     native.enhancer = () => ({
       push: () => {
         setImmediate(() => control.abort(reason));
         return new Promise(() => {});
       },
       finish: () => new Promise(() => {}),
+      cancel: () => {
+        stopped = true;
+      },
     });
     await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
+    expect(stopped).toBe(true);
   });
 
   it('that is read once the model is disposed of ends with ERR_DISPOSED', async () => {
