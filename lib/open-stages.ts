@@ -349,7 +349,8 @@ export class Stages implements AsyncDisposable {
   }
 
   #part<P extends PartName>(part: P): NonNullable<Manifest[P]> {
-    return requirePart(this.#model.manifest, part, this.#model.source);
+    const { manifest, source, leftOut } = this.#model;
+    return requirePart(manifest, part, source, leftOut);
   }
 
   #requireCodes(codes: Codes): Uint16Array {

@@ -6,6 +6,7 @@ import { Checker, voiceReference } from './check/checker.js';
 import { restsOf } from './check/rests.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { chooseDecoder } from './choose-decoder.js';
+import { chooseEnhancer } from './choose-enhancer.js';
 import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange } from './is.js';
@@ -53,6 +54,7 @@ type PlanFacts = Pick<
   SpeechPlan,
   | 'seed'
   | 'decoder'
+  | 'enhancement'
   | 'spokenRate'
   | 'enhancedRate'
   | 'sampleRate'
@@ -73,7 +75,7 @@ type PlanFacts = Pick<
  * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
  *
  * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG,
- * ERR_MODEL_NOT_FOUND for an enhancer that the model has not got, ERR_UNSUPPORTED for a rate or a loudness that its own rate does not allow
+ * ERR_MODEL_NOT_FOUND and ERR_CHECKPOINT for an enhancer or diffusion that was asked for and can't be had, ERR_UNSUPPORTED for a rate or a loudness that its own rate does not allow
  */
 export function planSpeech(
   model: LoadedModel,
@@ -87,11 +89,11 @@ export function planSpeech(
   const { sampleRate: spokenRate, ratios } = requirePart(manifest, 'codec', source);
   const hop = ratios.reduce((product, ratio) => product * ratio, 1);
   const frameRate = spokenRate / hop;
-  const enhances = options.enhance === 'auto' ? manifest.enhancer !== undefined : options.enhance;
-  const enhancedRate = enhances ? requirePart(manifest, 'enhancer', source).sampleRate : spokenRate;
+  const enhancement = chooseEnhancer(options.enhance, model);
+  const enhancedRate = enhancement.enhanced ? manifest.enhancer!.sampleRate : spokenRate;
   const sampleRate = options.sampleRate ?? enhancedRate;
   requireConvertible(enhancedRate, sampleRate);
-  const decoder = chooseDecoder(options.decoder, model);
+  const decoder = chooseDecoder(options, model);
   const loudness = options.loudness ?? defaults.loudness[decoder.decoder];
   if (loudness !== 'off') requireMeasurable(spokenRate);
 
@@ -129,6 +131,7 @@ export function planSpeech(
   return {
     seed: options.seed,
     decoder,
+    enhancement,
     spokenRate,
     enhancedRate,
     sampleRate,
@@ -155,7 +158,7 @@ export function planSpeech(
         likelyFrames: Math.ceil(likelySeconds(expectedSeconds(segment.text)) * frameRate),
         waitingChunks: ahead ? ends.length : waitingChunks,
       } satisfies UtteranceRequest),
-    enhancer: () => (enhances ? native.enhancer(spokenRate) : null),
+    enhancer: () => (enhancement.enhanced ? native.enhancer(spokenRate) : null),
     check: options.check,
     checker: ({ text: spoken }, index, speaker, attempt) =>
       new Checker({

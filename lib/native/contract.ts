@@ -347,9 +347,13 @@ export interface NativeModel {
     speakerEmbedding: number | null;
     /** Bytes of weights, mapped or resident. */
     weightBytes: number;
+    /** ERR_CHECKPOINT of an enhancer whose weights are not sound: the model was loaded without. Else null. */
+    refusedEnhancer: Error | null;
   };
   start(request: UtteranceRequest): NativeUtterance;
   statistics(): NativeStatistics;
+  /** Whether the diffusion decoder, which is loaded when it is first asked for, holds its memory. */
+  diffusionLoaded(): boolean;
   /** Room for so many samples. */
   reserve(length: number): NativeSamples;
   /** Resampling to 16 kHz, trim, mel, partials, mean. `trim` is [start, end) in 16 kHz samples. ERR_REFERENCE_AUDIO when nothing is left. */

@@ -31,6 +31,13 @@ export interface DecoderChoice {
   readonly reason: string;
 }
 
+/** Whether speech goes through the enhancer, and why. */
+export interface EnhancerChoice {
+  readonly enhanced: boolean;
+  /** In words. */
+  readonly reason: string;
+}
+
 /** A text that is read segment by segment. */
 export interface PlannedText {
   /** The next segment; null after the last one, and after `cancel()`. One call at a time. */
@@ -46,6 +53,7 @@ export interface PlannedText {
 export interface SpeechPlan {
   readonly seed: number;
   readonly decoder: DecoderChoice;
+  readonly enhancement: EnhancerChoice;
   /** Of what the engine gives, of that enhanced, and of what is handed out; in Hz. */
   readonly spokenRate: number;
   readonly enhancedRate: number;

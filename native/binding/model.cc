@@ -30,6 +30,8 @@ Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
   set("speakerEmbedding", encoder || model.has_first_stage(),
       [&] { return encoder ? model.speaker_encoder().width() : model.first_stage().speaker_width(); });
   facts.Set("weightBytes", static_cast<double>(model.weight_bytes()));
+  const std::optional<core::Error>& refused = model.refused_enhancer();
+  facts.Set("refusedEnhancer", refused ? js_error(env, *refused).Value() : env.Null());
   return facts;
 }
 
@@ -79,6 +81,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::enhance>("enhance"), InstanceMethod<&ModelObject::enhance_spectrum>("enhanceSpectrum"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
                       InstanceMethod<&ModelObject::statistics>("statistics"),
+                      InstanceMethod<&ModelObject::diffusion_loaded>("diffusionLoaded"),
                       InstanceMethod<&ModelObject::peak_device_bytes>("peakDeviceBytes"),
                       InstanceMethod<&ModelObject::dispose>("dispose")});
 }
@@ -106,6 +109,11 @@ Napi::Value ModelObject::start(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::statistics(const Napi::CallbackInfo& info) {
   return statistics_to_js(info.Env(), host_->scheduler().statistics());
+}
+
+// Once it is disposed of, the engine thread lets go of the model.
+Napi::Value ModelObject::diffusion_loaded(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), !host_->disposed() && host_->model()->diffusion_loaded());
 }
 
 Napi::Value ModelObject::reserve(const Napi::CallbackInfo& info) { return classes_->samples.New({info[0]}); }

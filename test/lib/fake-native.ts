@@ -95,6 +95,8 @@ export class FakeModel implements NativeModel {
   /** Steps that each chunk says were done again. */
   redonePerChunk = 0;
   embeds = 0;
+  /** The diffusion decoder is loaded. */
+  diffuses = false;
   disposals = 0;
   pace: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve));
   readonly facts = {
@@ -107,6 +109,7 @@ export class FakeModel implements NativeModel {
     secondStageWindow: 1024,
     speakerEmbedding: 4,
     weightBytes: 1,
+    refusedEnhancer: null,
   };
 
   constructor(frames = 300) {
@@ -143,6 +146,10 @@ export class FakeModel implements NativeModel {
       firstAudioP50: 300,
       firstAudioP95: 400,
     };
+  }
+
+  diffusionLoaded(): boolean {
+    return this.diffuses;
   }
 
   reserve(): NativeSamples {
