@@ -304,9 +304,6 @@ export interface NativeStatistics {
   /** Over the last ten seconds. */
   batchStepsPerSecond: number;
   audioSecondsPerSecond: number;
-  /** Milliseconds from start() to the first chunk, of the last 256 requests; null before the first. */
-  firstAudioP50: number | null;
-  firstAudioP95: number | null;
 }
 
 /** Work that takes long. */
@@ -322,6 +319,8 @@ export interface NativeEnhancer {
   push(samples: Float32Array): Promise<Float32Array>;
   /** The rest; nothing may follow. */
   finish(): Promise<Float32Array>;
+  /** Milliseconds of computing so far. */
+  spent(): number;
   /** Stops a push within a second of its samples; it, and those that follow, reject with ABORT_ERR. Idempotent. */
   cancel(): void;
 }

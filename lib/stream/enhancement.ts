@@ -25,6 +25,11 @@ export class Enhancement {
     return joinSamples(pieces);
   }
 
+  /** Milliseconds of computing so far. */
+  get spent(): number {
+    return this.#enhancer?.spent() ?? 0;
+  }
+
   /** Nobody waits for it any more. Idempotent. */
   cancel(): void {
     this.#enhancer?.cancel();

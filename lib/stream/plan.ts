@@ -78,6 +78,8 @@ export interface SpeechPlan {
   readonly site: CallSite;
   /** Called with the first chunk that something was done again for. */
   onRedone(): void;
+  /** Called with the time of the first sound, in milliseconds since the request began. */
+  onFirstAudio(milliseconds: number): void;
   /** Throws ERR_DISPOSED once the model is. */
   requireOpen(): void;
   /** Calls back when the model is disposed of; returns how to forget that. */

@@ -169,6 +169,7 @@ export class Run {
     const { index: segment, segment: place } = this.#current!;
     const enhancing = () => unlessAborted(halted, this.#enhancement.convert(spoken, this.#finished));
     const enhanced = await asking(site, enhancing);
+    this.#tally.enhancer = this.#enhancement.spent;
     const samples = await this.#rateChange.convert(enhanced, this.#finished, halted);
     const startSeconds = this.#handedOut / sampleRate;
     this.#handedOut += samples.length;

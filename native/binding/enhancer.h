@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -26,15 +27,18 @@ class EnhancerObject : public Napi::ObjectWrap<EnhancerObject> {
  private:
   Napi::Value push(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
+  Napi::Value spent(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
 
-  // Touched by side jobs alone, which come one after another.
+  // Touched by side jobs alone, which come one after another, but for the time.
   struct Speech {
-    int64_t sample_rate;
+    int64_t sample_rate = 0;
     core::Stopped stopped;
     std::optional<engine::Enhancer> enhancer;
+    std::atomic<double> milliseconds{0};
 
     engine::Enhancer& on(const engine::SpeechModel& model);
+    at::Tensor timed(const std::function<at::Tensor()>& work);
   };
 
   std::shared_ptr<Host> host_;

@@ -38,7 +38,6 @@ Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
 Napi::Object statistics_to_js(Napi::Env env, const engine::Snapshot& now) {
   const Napi::Object result = Napi::Object::New(env);
   const auto set = [&](const char* name, auto value) { result.Set(name, static_cast<double>(value)); };
-  const auto set_time = [&](const char* name, double value) { result.Set(name, value < 0 ? env.Null() : Napi::Value(Napi::Number::New(env, value))); };
   set("active", now.active);
   set("resting", now.resting);
   set("parked", now.parked);
@@ -58,8 +57,6 @@ Napi::Object statistics_to_js(Napi::Env env, const engine::Snapshot& now) {
   set("audioSeconds", now.audio_seconds);
   set("batchStepsPerSecond", now.batch_steps_per_second);
   set("audioSecondsPerSecond", now.audio_seconds_per_second);
-  set_time("firstAudioP50", now.first_audio_p50);
-  set_time("firstAudioP95", now.first_audio_p95);
   return result;
 }
 

@@ -63,7 +63,6 @@ bool Scheduler::add(std::shared_ptr<Utterance> utterance) {
     const std::lock_guard lock(mutex_);
     if (stopping_) return false;
     require_room(*utterance);
-    utterance->came = Clock::now();
     places_.wait(std::move(utterance));
   }
   changed_.notify_one();
@@ -280,7 +279,6 @@ void Scheduler::say(const Claim& claim) {
   if (frames == 0) return;
   const models::encodec::Encodec& codec = claim.utterance->model()->codec();
   statistics_.count_audio(static_cast<double>(frames * codec.hop()) / static_cast<double>(codec.sample_rate()));
-  if (claim.due.opening && !claim.utterance->continues()) statistics_.count_first_audio(milliseconds_since(claim.utterance->came));
 }
 
 void Scheduler::step_together() {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -116,8 +115,6 @@ class Utterance {
   int64_t likely_pages() const { return pages_for(request_.likely_frames); }
   int64_t most_pages() const { return pages_for(request_.coarse.maximum_frames); }
   const std::shared_ptr<const SpeechModel>& model() const { return model_; }
-  // When it came to the engine.
-  std::chrono::steady_clock::time_point came = std::chrono::steady_clock::now();
   // A later segment of something that is being spoken.
   bool continues() const { return request_.coarse.random.segment > 0; }
 

@@ -143,8 +143,6 @@ export class FakeModel implements NativeModel {
       audioSeconds: 2,
       batchStepsPerSecond: 10,
       audioSecondsPerSecond: 0.2,
-      firstAudioP50: 300,
-      firstAudioP95: 400,
     };
   }
 
@@ -182,15 +180,18 @@ export class FakeModel implements NativeModel {
   /** Twice the rate, each sample twice; the last one comes with the end. */
   enhancer(): NativeEnhancer {
     let held = new Float32Array(0);
+    let pushes = 0;
     const twice = (samples: Float32Array) =>
       Float32Array.from({ length: 2 * samples.length }, (_, i) => samples[i >> 1]!);
     return {
       push: async (samples) => {
+        pushes++;
         const all = Float32Array.of(...held, ...samples);
         held = all.slice(-1);
         return twice(all.slice(0, -1));
       },
       finish: async () => twice(held),
+      spent: () => pushes * 5,
       cancel() {},
     };
   }
