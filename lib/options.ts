@@ -220,8 +220,8 @@ export interface SpeakOptions {
   /**
    * How loud the speech is, by ITU-R BS.1770-4: a level in LKFS from −70 to 0 (−14 is what streaming services play, −23 what
    * broadcasters do), or `'off'`: as the decoder gives it. Peaks are rounded by tanh, so nothing clips. With `quality: 'whole'` each
-   * segment gets the one gain that its whole length asks for; with `'stream'` the gain follows what was heard of it so far, by at
-   * most 6 dB up or 12 dB down in a second.
+   * segment gets the one gain that its whole length asks for; with `'stream'` one gain for all segments follows what was heard so
+   * far, by at most 6 dB up or 12 dB down in a second.
    * @default 'off' with the EnCodec decoder, which speaks as loud as what the model was taught with; -14 with diffusion
    * @example -16
    */

@@ -66,6 +66,7 @@ type PlanFacts = Pick<
   | 'concurrent'
   | 'continues'
   | 'start'
+  | 'leveller'
   | 'enhancer'
   | 'check'
   | 'checker'
@@ -117,14 +118,15 @@ export function planSpeech(
       secondStage.positions - 1 - ids.secondStageIds.length - frames >= chunkFrames;
     return fits ? { ...ids, context: codes } : null;
   };
+  const whole = options.quality === 'whole';
   const request = {
     seed: options.seed,
     sampling: fillSampling(options.sampling, manifest.sampling),
     chunkEnds: ends,
     lookAhead,
-    whole: options.quality === 'whole',
+    whole,
     diffusionSteps: diffuses ? stepsOf(manifest, options.diffusionSteps) : 0,
-    loudness: loudness === 'off' ? null : loudness,
+    loudness: whole && loudness !== 'off' ? loudness : null,
     // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
     maximumFrames: Math.min(maximumFrames, windowFrames),
   };
@@ -158,6 +160,7 @@ export function planSpeech(
         likelyFrames: Math.ceil(likelySeconds(expectedSeconds(segment.text)) * frameRate),
         waitingChunks: ahead ? ends.length : waitingChunks,
       } satisfies UtteranceRequest),
+    leveller: () => (whole || loudness === 'off' ? null : native.leveller(loudness, ends[0]! * hop)),
     enhancer: () => (enhancement.enhanced ? native.enhancer(spokenRate) : null),
     check: options.check,
     checker: ({ text: spoken }, index, speaker, attempt) =>

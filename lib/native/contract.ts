@@ -242,7 +242,7 @@ export interface UtteranceRequest {
   whole: boolean;
   /** Evaluations of the diffusion decoder; 0: the codec's own decoder speaks. */
   diffusionSteps: number;
-  /** LKFS that the speech is brought to; null: as the decoder gives it. */
+  /** LKFS that the whole is brought to by one gain; null: as the decoder gives it. Only with `whole`; in chunks a leveller does it. */
   loudness: number | null;
   /** At most so many frames; the model's own windows limit it too. */
   maximumFrames: number;
@@ -304,6 +304,12 @@ export interface NativeStatistics {
   /** Over the last ten seconds. */
   batchStepsPerSecond: number;
   audioSecondsPerSecond: number;
+}
+
+/** The running loudness of a speech, whose segments are pushed in their order; pieces of any length come to the same bits. */
+export interface NativeLeveller {
+  /** As many samples, at the codec's rate. The first ones are listened to before they go out. */
+  push(samples: Float32Array): Promise<Float32Array>;
 }
 
 /** Work that takes long. */
@@ -389,6 +395,8 @@ export interface NativeModel {
     steps: number,
     chunkEnds: Int32Array | null,
   ): RunningWork<Float32Array>;
+  /** Brings a speech to a loudness in LKFS; `opening` samples come first, unless it is shorter. */
+  leveller(loudness: number, opening: number): NativeLeveller;
   /** For a speech at a rate. ERR_MODEL_NOT_FOUND at the first push where the model has none. */
   enhancer(sampleRate: number): NativeEnhancer;
   /** Any usual rate to the enhancer's own (else ERR_UNSUPPORTED), and the same seconds at that rate. */

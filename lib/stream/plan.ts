@@ -2,7 +2,7 @@
 
 import type { CallSite } from '../call-site.js';
 import type { Checker } from '../check/checker.js';
-import type { NativeEnhancer, NativeUtterance } from '../native/contract.js';
+import type { NativeEnhancer, NativeLeveller, NativeUtterance } from '../native/contract.js';
 import type { CheckMode, OnProgress } from '../options.js';
 import type { Pause } from '../text/segment.js';
 import type { SpokenContext } from './context.js';
@@ -99,6 +99,8 @@ export interface SpeechPlan {
     attempt: number,
     before: SpokenContext | null,
   ): NativeUtterance;
+  /** For the whole speech; null where its loudness is left, or is that of each segment on its own. */
+  leveller(): NativeLeveller | null;
   /** For the whole speech; null where it is not enhanced. */
   enhancer(): NativeEnhancer | null;
   readonly check: CheckMode;

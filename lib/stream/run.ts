@@ -9,6 +9,7 @@ import { type Codes, splitCodes } from './codes.js';
 import { ContextKeeper } from './context.js';
 import { Enhancement } from './enhancement.js';
 import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
+import { Levelling } from './levelling.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
 import { RateChange } from './rate-change.js';
 import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
@@ -20,6 +21,7 @@ export class Run {
   readonly #clock: () => number;
   readonly #ahead: SegmentsAhead;
   readonly #context: ContextKeeper | null;
+  readonly #levelling: Levelling;
   readonly #enhancement: Enhancement;
   readonly #rateChange: RateChange;
   #speaker: Float32Array | null = null;
@@ -43,6 +45,7 @@ export class Run {
     this.#tally = tally;
     this.#clock = clock;
     this.#context = plan.continues ? new ContextKeeper() : null;
+    this.#levelling = new Levelling(plan.leveller);
     this.#enhancement = new Enhancement(plan.enhancer);
     this.#rateChange = new RateChange(plan.enhancedRate, plan.sampleRate);
     this.#ahead = new SegmentsAhead(plan.text, (...segment) => this.#start(...segment), plan.concurrent);
@@ -136,9 +139,11 @@ export class Run {
     return { ...chunk, textOffset, textLength: this.#plan.text.length - textOffset };
   }
 
-  #accept(whole: NativeChunk, halted: AbortSignal): Promise<AudioChunk> {
+  async #accept(whole: NativeChunk, halted: AbortSignal): Promise<AudioChunk> {
     this.#context?.add(whole);
-    const native = cutChunk(whole, this.#roomFrames(), this.#plan.hop);
+    const cut = cutChunk(whole, this.#roomFrames(), this.#plan.hop);
+    const levelling = () => unlessAborted(halted, this.#levelling.convert(cut.samples));
+    const native = { ...cut, samples: await asking(this.#plan.site, levelling) };
     const { last } = this.#current!.segment;
     const firstFrame = this.#frames;
     this.#frames += native.frames;

@@ -1,6 +1,7 @@
 #include "binding/model.h"
 
 #include "binding/enhancer.h"
+#include "binding/leveller.h"
 #include "binding/samples.h"
 #include "binding/utterance.h"
 #include "binding/values.h"
@@ -74,7 +75,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
                       InstanceMethod<&ModelObject::diffuse>("diffuse"),
-                      InstanceMethod<&ModelObject::enhancer>("enhancer"),
+                      InstanceMethod<&ModelObject::enhancer>("enhancer"), InstanceMethod<&ModelObject::leveller>("leveller"),
                       InstanceMethod<&ModelObject::enhance>("enhance"), InstanceMethod<&ModelObject::enhance_spectrum>("enhanceSpectrum"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
                       InstanceMethod<&ModelObject::statistics>("statistics"),
@@ -208,6 +209,13 @@ Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {
   if (host_->disposed()) throw js_error(env, disposed_error());
   EnhancerObject::Start start{host_, integer_of(info[0], "sampleRate")};
   return classes_->enhancer.New({Napi::External<EnhancerObject::Start>::New(env, &start)});
+}
+
+Napi::Value ModelObject::leveller(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (host_->disposed()) throw js_error(env, disposed_error());
+  LevellerObject::Start start{host_, number_of(info[0], "loudness"), integer_of(info[1], "opening")};
+  return classes_->leveller.New({Napi::External<LevellerObject::Start>::New(env, &start)});
 }
 
 Napi::Value ModelObject::enhance(const Napi::CallbackInfo& info) {

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "core/error.h"
-#include "ops/running_loudness.h"
+#include "ops/loudness.h"
 
 namespace metavoice::engine {
 
@@ -53,8 +53,7 @@ struct Utterance::Work {
     const bool growing = std::adjacent_find(ends.begin(), ends.end(), std::greater_equal<>()) == ends.end();
     core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && growing,
                   "chunks that grow and begin with as many frames as the codec's first piece needs");
-    if (request.loudness && !request.whole)
-      loudness.emplace(model.codec().sample_rate(), *request.loudness, ends[0] * model.codec().hop());
+    core::require(request.whole || !request.loudness, "a loudness for the whole alone");
   }
 
   int64_t chunk_end(size_t index) const {
@@ -114,9 +113,8 @@ struct Utterance::Work {
     return fine.run(due.coarse, due.drawn_first, due.drawn_last);
   }
 
-  // As loud as was asked for; in chunks the gain is a running one.
-  at::Tensor levelled(const at::Tensor& samples) {
-    if (loudness) return ops::normalize_loudness(samples, *loudness);
+  // As loud as was asked for.
+  at::Tensor levelled(const at::Tensor& samples) const {
     return request.loudness ? ops::normalize_loudness(samples, model.codec().sample_rate(), *request.loudness) : samples;
   }
 
@@ -156,7 +154,6 @@ struct Utterance::Work {
   FineDecoder fine;
   SoundDecoder sound;
   at::Tensor known;  // codes that were drawn behind the chunks that were said, [codebooks, n]
-  std::optional<ops::RunningLoudness> loudness;
   Timings saying;
 };
 

@@ -29,7 +29,7 @@ struct UtteranceRequest {
   int64_t look_ahead = 0;           // frames that must exist past a chunk before the second stage runs on it
   bool whole = false;               // one pass over everything, one chunk
   int64_t diffusion_steps = 0;      // of the diffusion decoder; 0: the codec's own
-  std::optional<double> loudness;   // LKFS that the speech is brought to; absent: as the decoder gives it
+  std::optional<double> loudness;   // LKFS that the whole is brought to; absent: as the decoder gives it. In chunks it is a matter of all segments
   int64_t waiting_chunks = 1;       // finished chunks that may wait for the reader
   int64_t likely_frames = 0;        // as long as it will hardly be: pages are set aside for so much; 0: the longest
 };

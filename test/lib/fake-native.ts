@@ -3,6 +3,7 @@
 import type {
   NativeChunk,
   NativeEnhancer,
+  NativeLeveller,
   NativeModel,
   NativeSamples,
   NativeStatistics,
@@ -177,6 +178,16 @@ export class FakeModel implements NativeModel {
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
   diffuse = (codes: Uint16Array) => running(new Float32Array((codes.length / 8) * hop));
+  /** What was asked of each: loudness and opening. */
+  readonly levelled: [number, number][] = [];
+  /** The gain falls with every sample that came before, so that it tells in which order they came. */
+  leveller(loudness: number, opening: number): NativeLeveller {
+    this.levelled.push([loudness, opening]);
+    let before = 0;
+    return {
+      push: async (samples) => samples.map((sample) => sample / (1 + before++ / 24_000)),
+    };
+  }
   /** Twice the rate, each sample twice; the last one comes with the end. */
   enhancer(): NativeEnhancer {
     let held = new Float32Array(0);

@@ -227,6 +227,7 @@ describe('what the engine is asked', () => {
       requireOpen() {},
       onDispose: () => () => {},
       speaker: async () => new Float32Array(4),
+      leveller: () => null,
       enhancer: () => null,
       check: 'off',
       checker: () => {
