@@ -27,11 +27,10 @@ double milliseconds_since(Clock::time_point start) { return std::chrono::duratio
 Scheduler::Scheduler(const SchedulerSettings& settings)
     : settings_(settings), places_(std::max<int64_t>(1, settings.batch_size)), second_thread_([this] { say_chunks(); }) {
   try {
-    side_thread_ = std::thread([this] { do_side_jobs(); });
     thread_ = std::thread([this] { run(); });
   } catch (...) {  // the system has no more threads
     request_stop(nullptr);
-    end_helpers();
+    second_thread_.join();
     throw;
   }
 }
@@ -45,16 +44,6 @@ bool Scheduler::post(std::function<void()> job) {
     jobs_.push_back(std::move(job));
   }
   changed_.notify_one();
-  return true;
-}
-
-bool Scheduler::post_beside(std::function<void()> job) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return false;
-    side_jobs_.push_back(std::move(job));
-  }
-  side_posted_.notify_one();
   return true;
 }
 
@@ -105,12 +94,7 @@ void Scheduler::request_stop(std::function<void()> when_stopped) {
   }
   changed_.notify_one();
   claimed_.notify_one();
-  side_posted_.notify_one();
-}
-
-void Scheduler::end_helpers() {
-  second_thread_.join();
-  if (side_thread_.joinable()) side_thread_.join();
+  side_jobs_.request_stop();
 }
 
 void Scheduler::stop() {
@@ -158,13 +142,13 @@ void Scheduler::run() {
     }
   }
   lock.unlock();
-  end_helpers();
+  second_thread_.join();
+  side_jobs_.join();
   lock.lock();
   claims_.clear();
   places_.each([](Utterance& utterance) { utterance.release(); });
   places_.clear();
   jobs_.clear();
-  side_jobs_.clear();
   const std::function<void()> when_stopped = std::move(when_stopped_);
   lock.unlock();
   batch_step_.reset();
@@ -256,21 +240,6 @@ void Scheduler::say_chunks() {
     }
     saying_ = false;
     changed_.notify_one();
-  }
-}
-
-void Scheduler::do_side_jobs() {
-  const c10::InferenceMode inference;
-  std::unique_lock lock(mutex_);
-  while (true) {
-    side_posted_.wait(lock, [this] { return stopping_ || !side_jobs_.empty(); });
-    if (stopping_) return;
-    std::function<void()> job = std::move(side_jobs_.front());
-    side_jobs_.pop_front();
-    lock.unlock();
-    job();
-    job = nullptr;  // what it holds goes before the lock comes back
-    lock.lock();
   }
 }
 

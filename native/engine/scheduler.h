@@ -17,6 +17,7 @@
 
 #include "engine/batch_step.h"
 #include "engine/places.h"
+#include "engine/side_jobs.h"
 #include "engine/statistics.h"
 #include "engine/utterance.h"
 
@@ -46,7 +47,7 @@ class Scheduler {
   // Jobs must not throw. After stop() they are dropped and false comes back.
   bool post(std::function<void()> job);
   // The same on the third thread, in order among themselves.
-  bool post_beside(std::function<void()> job);
+  bool post_beside(std::function<void()> job) { return side_jobs_.post(std::move(job)); }
   // Throws ERR_QUEUE_FULL, with the wait that is to be expected; never for a later segment of what is being spoken.
   bool add(std::shared_ptr<Utterance> utterance);
   // A reader took a chunk, or cancelled.
@@ -77,8 +78,6 @@ class Scheduler {
   Claim next_claim();
   void say(const Claim& claim);
   void say_chunks();
-  void do_side_jobs();
-  void end_helpers();
   void step_together();
   void take_step(const std::vector<Handle>& all);
   void report_load();
@@ -88,10 +87,8 @@ class Scheduler {
   Statistics statistics_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::condition_variable claimed_;      // for the second thread
-  std::condition_variable side_posted_;  // for the third
+  std::condition_variable claimed_;  // for the second thread
   std::deque<std::function<void()>> jobs_;
-  std::deque<std::function<void()>> side_jobs_;
   Places places_;                 // under the lock
   std::deque<Claim> claims_;      // in order, under the lock
   bool saying_ = false;           // one of them, on the second thread
@@ -104,8 +101,8 @@ class Scheduler {
   std::unique_ptr<layers::KvPool> pool_;
   std::optional<BatchStep> batch_step_;
 
+  SideJobs side_jobs_;         // on the third thread
   std::thread second_thread_;  // say_chunks()
-  std::thread side_thread_;    // do_side_jobs()
   std::thread thread_;         // run()
 };
 

@@ -69,6 +69,8 @@ struct Chunk {
   Health health;  // so far
 };
 
+struct UtteranceWork;
+
 class Utterance {
  public:
   // `notify` is called on a thread of the engine whenever take() has something new.
@@ -128,9 +130,7 @@ class Utterance {
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
  private:
-  struct Work;  // what only the engine's threads touch
-
-  Work& work();
+  UtteranceWork& work();
   // What it throws becomes the failure.
   void attempt(const std::function<void()>& work);
   int64_t pages_for(int64_t frames) const;
@@ -140,7 +140,7 @@ class Utterance {
   UtteranceRequest request_;
   std::function<void()> notify_;
   int64_t window_;  // positions of the first stage
-  std::unique_ptr<Work> work_;
+  std::unique_ptr<UtteranceWork> work_;  // what only the engine's threads touch
   std::atomic<bool> cancelled_{false};
 
   mutable std::mutex mutex_;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/stages.h"
+#include "engine/utterance_work.h"
 #include "ops/running_loudness.h"
 #include "support/compare.h"
 #include "support/diffusion.h"
@@ -126,6 +127,25 @@ TEST_SUITE("engine/utterance") {
     request.chunk_ends = {19, 57, 132, 282};
     request.look_ahead = 16;
     CHECK(lengths(speak(model, request)) == std::vector<int64_t>{19, 38, 75, 150, 150, 18});
+  }
+
+  TEST_CASE("what a chunk is made of is fixed when it is claimed, while steps go on") {
+    const auto model = endless();
+    const UtteranceRequest request = small_request();
+    engine::UtteranceWork work(*model, request, {});
+    CHECK(std::vector<int64_t>{work.chunk_end(0), work.chunk_end(2), work.chunk_end(4)} == std::vector<int64_t>{7, 22, 42});
+    work.coarse.prefill(nullptr);
+    while (!work.chunk_ready()) work.coarse.step();
+    const engine::DueChunk due = work.claim();
+    CHECK(std::vector<int64_t>{due.first, due.last, due.drawn_last, due.coarse.size(1)} == std::vector<int64_t>{0, 7, 7, 10});
+    CHECK(due.opening);
+    CHECK_FALSE(work.chunk_ready());
+    const at::Tensor seen = due.coarse.clone();
+    for (int i = 0; i < 6; ++i) work.coarse.step();
+    check_equal(due.coarse, seen, "what the second stage sees");
+    const engine::Chunk chunk = work.say(due);
+    CHECK(chunk.samples == speak(model, request).chunks[0].samples);
+    CHECK(work.saying.decoder > 0);
   }
 
   TEST_CASE("the last chunk says why it is the last, and no other does") {
