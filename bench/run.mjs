@@ -3,7 +3,7 @@
  *
  *   node bench/run.mjs [--model FOLDER] [--small] [--device D] [--dtype T] [--seconds N] [--callers] [--out FILE] [--anyway]
  *
- * `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
+ * `--sound [--steps N] [--device D]` measures nothing but what makes the sound (bench/sound.mjs). `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
  *
  * Without `--model` a random model of the published size is made once in the cache (5 GB) and converted. Each part runs in a
  * process of its own, so that its peak memory is its own. Ratios hold within one run: machines are noisy.
@@ -27,6 +27,9 @@ const { values: options } = parseArgs({
     dtype: { type: 'string', default: 'auto' },
     seconds: { type: 'string', default: '3' },
     callers: { type: 'boolean', default: false },
+    sound: { type: 'boolean', default: false },
+    steps: { type: 'string', default: '2' },
+    device: { type: 'string', default: 'cpu' },
     out: { type: 'string' },
     anyway: { type: 'boolean', default: false },
   },
@@ -140,6 +143,20 @@ function rows({ convert, warm, speak, memory, eventLoop, callers }) {
 
 refuseBusyMachine();
 const seconds = Number(options.seconds);
+if (options.sound) {
+  const { model, device, dtype, steps, out } = options;
+  const { measureSound } = await import('./sound.mjs');
+  await measureSound({
+    device,
+    dtype,
+    seconds,
+    steps: Number(steps),
+    say,
+    ...(model && { model }),
+    ...(out && { out }),
+  });
+  process.exit(0);
+}
 const temporary = join(cacheDirectory(), 'bench', `converted-${process.pid}`);
 let model = options.model;
 /** @type {string | null} */

@@ -1,6 +1,7 @@
 /** From what a model folder says of itself to what the engine is told. */
 
 import { join } from 'node:path';
+import type { LeftOut, OptionalPart } from './checkpoint/left-out.js';
 import type {
   DiffusionManifest,
   EnhancerManifest,
@@ -25,21 +26,39 @@ const parts: Record<PartName, { words: string; file: string }> = {
   enhancer: { words: 'DeepFilterNet3 enhancer', file: 'DeepFilterNet3' },
 };
 
-/** The part, or ERR_MODEL_NOT_FOUND with its name and the published file it comes from. */
+/**
+ * The part, or ERR_MODEL_NOT_FOUND with its name and the published file it comes from; ERR_CHECKPOINT, with the cause, for
+ * one that was left out.
+ */
 export function requirePart<P extends PartName>(
   manifest: Manifest,
   part: P,
   folder: string,
+  leftOut?: LeftOut,
 ): NonNullable<Manifest[P]> {
   const found = manifest[part];
   if (found) return found as NonNullable<Manifest[P]>;
   const { words, file } = parts[part];
+  if (leftOut?.has(part as OptionalPart)) throw leftOutPart(part as OptionalPart, folder, leftOut);
   throw new MetaVoiceError(
     'ERR_MODEL_NOT_FOUND',
     `expected the ${words} in the model ${folder} but it has none; put \`${file}\` beside the other published files and convert or load them again`,
     { details: { part, file, folder } },
   );
 }
+
+/** ERR_CHECKPOINT for the use of a part that could not be read. */
+export function leftOutPart(part: OptionalPart, folder: string, leftOut: LeftOut): MetaVoiceError {
+  const cause = leftOut.get(part);
+  return new MetaVoiceError(
+    'ERR_CHECKPOINT',
+    `expected the ${parts[part].words} in the model ${folder} but it is left out, as it can't be read: ${cause?.message}; mend or replace its file and load the model again`,
+    { cause, details: { part, folder } },
+  );
+}
+
+/** In words for messages. */
+export const wordsOf = (part: PartName): string => parts[part].words;
 
 /** The description that the engine loads. Parts that the manifest lacks are null. */
 export function describeModel(

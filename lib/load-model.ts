@@ -2,14 +2,16 @@
 
 import { bundledModel, namesBundled } from './bundled.js';
 import { asking, type CallSite } from './call-site.js';
+import type { LeftOut } from './checkpoint/left-out.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { openModel } from './checkpoint/open.js';
-import { describeModel } from './describe-model.js';
+import { describeModel, wordsOf } from './describe-model.js';
+import { slowerThanSpeech } from './device/diffusion-speed.js';
 import { positionsOf, rowsOf } from './device/memory.js';
 import { sizesOfManifest } from './device/model-sizes.js';
-import { type MemoryPlan, planMemory } from './device/plan.js';
+import { type MemoryPlan, type PlannedDevice, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
-import { MetaVoiceError } from './errors.js';
+import { fromNative, MetaVoiceError } from './errors.js';
 import { findModel } from './locate-model.js';
 import type { Door, Engine, NativeModel } from './native/contract.js';
 import { plannedDevice } from './plan.js';
@@ -21,15 +23,20 @@ export interface LoadedModel {
   readonly native: NativeModel;
   readonly engine: Pick<Engine, 'sampleDistribution'>;
   readonly manifest: Manifest;
+  /** Optional parts that could not be read; the manifest has none of them. */
+  readonly leftOut: LeftOut;
   /** The model folder; of published files, their converted form in the cache. */
   readonly folder: string;
   /** The folder or the hub id as the user named it, for messages. */
   readonly source: string;
   readonly policy: DevicePolicy;
-  /** What was planned for. */
+  /** What was planned for, with the decoder that `'auto'` takes. */
   readonly plan: MemoryPlan;
-  /** The same with the diffusion decoder, which is loaded when it first speaks; null where the model has none. */
-  readonly diffusionPlan: MemoryPlan | null;
+  /**
+   * The memory with the diffusion decoder, which is loaded when it first speaks, in what is free now beside what the model
+   * holds; null where the model has none.
+   */
+  readonly diffusionPlan: ((quality: MemoryPlan['quality']) => MemoryPlan) | null;
   /** Resident bytes of the process before the model was loaded. */
   readonly residentBefore: number;
   readonly libtorch: { readonly version: string; readonly directory: string; readonly source: string };
@@ -52,13 +59,14 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   );
   signal?.throwIfAborted();
 
-  const facts = deviceFacts(loadDoor(), engine, libtorch, refused);
+  const door = loadDoor();
+  const facts = deviceFacts(door, engine, libtorch, refused);
   const policy = resolveDevicePolicy(facts, options);
   const { device, dtype, reason } = policy;
   if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
   else logger.info?.({ device, dtype, reason }, `computing on ${device} in ${dtype}: ${reason}`);
 
-  const { folder, manifest } = await openModel(await findModel(model, options), {
+  const { folder, manifest, leftOut } = await openModel(await findModel(model, options), {
     dtype,
     ...(signal && { signal }),
     ...(onProgress && {
@@ -67,9 +75,11 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   });
   signal?.throwIfAborted();
 
-  const planned = planFor(model, manifest, policy, facts, options);
-  const plan = requireRoom(planned('encodec'));
-  const diffusionPlan = manifest.diffusion ? planned('diffusion') : null;
+  const target = plannedDevice(policy, facts);
+  const planned = planFor(model, manifest, policy, options);
+  const plain = requireRoom(planned(target, 'encodec'));
+  const diffusing = manifest.diffusion ? planned(target, 'diffusion') : null;
+  const plan = diffusing?.fits && slowerThanSpeech(policy) === null ? diffusing : plain;
   const residentBefore = process.memoryUsage.rss();
   onProgress?.({ phase: 'load', part: 'model' });
   const sizes = sizesOfManifest(manifest);
@@ -81,16 +91,32 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
     await native.dispose();
     throw signal.reason;
   }
+  const { refusedEnhancer } = native.facts;
+  if (refusedEnhancer) {
+    leftOut.set('enhancer', fromNative(refusedEnhancer) as Error);
+    delete manifest.enhancer;
+  }
+  for (const [part, { message }] of leftOut)
+    logger.warn?.(
+      { part, model: folder, reason: message },
+      `the model is loaded without its ${wordsOf(part)}: ${message}`,
+    );
   const found = { version: libtorch.version, directory: libtorch.directory, source: libtorch.source };
   return {
     native,
     engine,
     manifest,
+    leftOut,
     folder,
     source: model,
     policy,
     plan,
-    diffusionPlan,
+    diffusionPlan:
+      diffusing &&
+      ((quality) => {
+        const held = native.diffusionLoaded() ? diffusing : plain;
+        return planned(withFree(target, door, held.total), 'diffusion', quality);
+      }),
     residentBefore,
     libtorch: found,
   };
@@ -118,23 +144,27 @@ export function deviceFacts(
 function planFor(
   model: string,
   manifest: Manifest,
-  policy: DevicePolicy,
-  facts: DeviceFacts,
+  { dtype, quantization }: DevicePolicy,
   { batchSize, maxSeconds }: ResolvedLoadOptions,
-): (decoder: MemoryPlan['decoder']) => MemoryPlan {
-  const { dtype, quantization } = policy;
-  const device = plannedDevice(policy, facts);
-  return (decoder) =>
+): (device: PlannedDevice, decoder: MemoryPlan['decoder'], quality?: MemoryPlan['quality']) => MemoryPlan {
+  return (device, decoder, quality = 'stream') =>
     planMemory(
       sizesOfManifest(manifest),
       device,
-      { dtype, quantization, decoder, batchSize, maxSeconds },
+      { dtype, quantization, decoder, batchSize, maxSeconds, quality },
       {
         model,
         runtimeOpen: true,
         allows: (alternative) => alternative.quantization === 'none',
       },
     );
+}
+
+/** A device with what is free of it now, and what is held already; as it was where nobody tells what is free. */
+function withFree(device: PlannedDevice, door: Door, held: number): PlannedDevice {
+  if (device.computeCapability === null) return { ...device, available: door.cpuFacts().freeMemory + held };
+  const gpu = door.cudaFacts()?.devices.find(({ index }) => `cuda:${index}` === device.id);
+  return gpu?.freeMemory == null ? device : { ...device, available: gpu.freeMemory + held };
 }
 
 /** A plan that fits; ERR_OUT_OF_MEMORY, with the numbers and what would fit, for one that does not. */

@@ -11,6 +11,7 @@ import { copyOptions, signalOf } from './option-values.js';
 import type { LoadOptions, SpeakOptions, TextSource, VoiceSource } from './options.js';
 import { planSpeech } from './plan-speech.js';
 import { prepareTokenizers } from './plan-text.js';
+import { RecentTimes } from './recent-times.js';
 import {
   type ResolvedLoadOptions,
   type ResolvedSpeakOptions,
@@ -56,6 +57,7 @@ export class MetaVoice implements AsyncDisposable {
   readonly #sampleRate: number;
   readonly #disposing = new Set<() => void>();
   #disposed: Promise<void> | null = null;
+  readonly #firstAudio = new RecentTimes();
   #toldOfRedoing = false;
 
   private constructor(model: LoadedModel, options: HeldOptions) {
@@ -111,7 +113,7 @@ export class MetaVoice implements AsyncDisposable {
     return this.#voices.names;
   }
 
-  /** The memory that was planned for when the model was loaded, part by part. */
+  /** The memory that was planned for when the model was loaded, part by part, with the decoder that `'auto'` takes. */
   get plan(): MemoryPlan {
     return this.#model.plan;
   }
@@ -136,7 +138,7 @@ export class MetaVoice implements AsyncDisposable {
    */
   stats(): ModelStatistics {
     this.#requireOpen();
-    return statisticsOf(this.#model.native.statistics());
+    return statisticsOf(this.#model.native.statistics(), this.#firstAudio.percentiles());
   }
 
   /** The libtorch that computes: its version, its folder and where that was found. */
@@ -247,6 +249,7 @@ export class MetaVoice implements AsyncDisposable {
       onProgress: options.onProgress,
       site,
       onRedone: () => this.#tellOfRedoing(),
+      onFirstAudio: (milliseconds) => this.#firstAudio.add(milliseconds),
       requireOpen: () => this.#requireOpen(),
       onDispose: (listener) => this.#onDispose(listener),
       speaker: this.#voices.choose(options.voice),

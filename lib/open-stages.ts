@@ -4,10 +4,7 @@
  */
 
 import { asking, callSite } from './call-site.js';
-import type { Manifest } from './checkpoint/manifest.js';
-import type { PartName } from './checkpoint/part.js';
-import { firstStageCodebook, requirePart, secondStageCodebook } from './describe-model.js';
-import { MetaVoiceError } from './errors.js';
+import { firstStageCodebook, secondStageCodebook } from './describe-model.js';
 import { handOver } from './hand-over.js';
 import { expectedRange, expectedType, isString } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
@@ -16,18 +13,8 @@ import { copyOptions, integerOf, numberOf } from './option-values.js';
 import type { DeviceOption } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
-import {
-  type DiffusionSettings,
-  requireAllCodes,
-  requireCodes,
-  requireDiffusion,
-  required,
-  requireFloats,
-  requireIds,
-  requirePieces,
-  requireSpeaker,
-} from './stage-arguments.js';
-import { type Codes, splitCodes } from './stream/codes.js';
+import { openModelOf, partOf, SoundStages } from './sound-stages.js';
+import { requireCodes, required, requireFloats, requireIds, requireSpeaker } from './stage-arguments.js';
 import { normalizeText } from './text/normalize.js';
 import { requireSampleRate } from './voice-source.js';
 
@@ -61,12 +48,9 @@ export interface DistributionSettings {
 /** Makes the object around a model that is loaded; not in the package's entry, where users call `Stages.open`. */
 export let createStages: (model: LoadedModel) => Stages;
 
-export class Stages implements AsyncDisposable {
-  readonly #model: LoadedModel;
-  #disposed: Promise<void> | null = null;
-
+export class Stages extends SoundStages {
   private constructor(model: LoadedModel) {
-    this.#model = model;
+    super(model);
   }
 
   static {
@@ -86,26 +70,11 @@ export class Stages implements AsyncDisposable {
     return createStages(await asking(site, () => loadModel(resolveLoadOptions(copy), site)));
   }
 
-  /** `cpu` or `cuda:N`. */
-  get device(): string {
-    return this.#model.policy.device;
-  }
-
-  /** Numbers of the language models. */
-  get dtype(): Dtype {
-    return this.#model.policy.dtype;
-  }
-
-  /** What the model folder says of itself: sizes, rates, tokenizers. */
-  get manifest(): Manifest {
-    return this.#model.manifest;
-  }
-
   /** The text normalised, and the ids of both stages. `''` gives just end of text. Throws ERR_TEXT. */
   tokenize(text: string): TokenizedText {
-    this.#requireOpen();
-    const first = tokenizerOf(this.#part('firstStage').tokenizer).tokenizer;
-    const second = tokenizerOf(this.#part('secondStage').tokenizer).tokenizer;
+    const model = openModelOf(this);
+    const first = tokenizerOf(partOf(model, 'firstStage').tokenizer).tokenizer;
+    const second = tokenizerOf(partOf(model, 'secondStage').tokenizer).tokenizer;
     const normalized = normalizeText(text);
     return { normalized, firstStage: first.encode(normalized), secondStage: second.encode(normalized) };
   }
@@ -118,8 +87,8 @@ export class Stages implements AsyncDisposable {
    */
   async firstStageLogits(ids: Int32Array, speaker: Float32Array): Promise<Float32Array> {
     const site = callSite(this.firstStageLogits);
-    this.#requirePrompt(ids, speaker);
-    return asking(site, () => this.#model.native.firstStageLogits(ids, speaker));
+    const { native } = this.#requirePrompt(ids, speaker);
+    return asking(site, () => native.firstStageLogits(ids, speaker));
   }
 
   /**
@@ -133,12 +102,12 @@ export class Stages implements AsyncDisposable {
     settings: { guidance: number; steps: number },
   ): Promise<Int32Array> {
     const site = callSite(this.firstStageGreedy);
-    const { positions } = this.#requirePrompt(ids, speaker);
+    const { native, positions } = this.#requirePrompt(ids, speaker);
     const { guidance, steps } = copyOptions(settings, 'settings', ['guidance', 'steps']);
     const scale = numberOf(required(guidance, 'guidance'), 'guidance', -Infinity, Infinity, 0);
     const asked = integerOf(required(steps, 'steps'), 'steps', 1, Number.MAX_SAFE_INTEGER);
     const most = Math.min(asked, positions);
-    return asking(site, () => this.#model.native.firstStageGreedy(ids, speaker, scale, most));
+    return asking(site, () => native.firstStageGreedy(ids, speaker, scale, most));
   }
 
   /**
@@ -152,9 +121,9 @@ export class Stages implements AsyncDisposable {
     speaker: Float32Array,
   ): Promise<Float32Array> {
     const site = callSite(this.secondStageLogits);
-    this.#requireOpen();
-    const stage = this.#part('secondStage');
-    const size = secondStageCodebook(this.#model.folder, this.#model.manifest, stage);
+    const model = openModelOf(this);
+    const stage = partOf(model, 'secondStage');
+    const size = secondStageCodebook(model.folder, model.manifest, stage);
     if (!Array.isArray(coarse) || coarse.length !== 2)
       throw expectedType('two Uint16Arrays', 'coarse', coarse);
     const codes = requireCodes(coarse, 'coarse', size);
@@ -168,7 +137,7 @@ export class Stages implements AsyncDisposable {
         'coarse[0].length',
         frames,
       );
-    return asking(site, () => this.#model.native.secondStageLogits(ids, codes, speaker));
+    return asking(site, () => model.native.secondStageLogits(ids, codes, speaker));
   }
 
   /**
@@ -178,10 +147,10 @@ export class Stages implements AsyncDisposable {
    * @returns [vocabulary]
    */
   sampleDistribution(logits: Float32Array, settings?: DistributionSettings): Float32Array {
-    this.#requireOpen();
+    const { engine } = openModelOf(this);
     requireFloats(logits, 'logits');
     const copy = copyOptions(settings, 'settings', ['temperature', 'topP', 'topK']);
-    return this.#model.engine.sampleDistribution(logits, {
+    return engine.sampleDistribution(logits, {
       temperature: numberOf(copy.temperature, 'temperature', 0, Infinity, 1),
       topP: numberOf(copy.topP, 'topP', 0, 1, 1),
       topK: copy.topK === undefined ? 0 : integerOf(copy.topK, 'topK', 1, Number.MAX_SAFE_INTEGER),
@@ -196,152 +165,23 @@ export class Stages implements AsyncDisposable {
    */
   async embedSpeaker(samples: Float32Array, sampleRate: number): Promise<Float32Array> {
     const site = callSite(this.embedSpeaker);
-    this.#requireOpen();
-    this.#part('speakerEncoder');
+    const model = openModelOf(this);
+    partOf(model, 'speakerEncoder');
     requireFloats(samples, 'samples');
     requireSampleRate(sampleRate, 'sampleRate');
-    const { native } = this.#model;
+    const { native } = model;
     const { embedding } = await asking(site, async () =>
       native.embedSpeaker(await handOver(native, samples), sampleRate),
     );
     return embedding;
   }
 
-  /** Codes of a recording at 6 kbit/s. */
-  async encode(samples: Float32Array, sampleRate: number): Promise<Codes> {
-    const site = callSite(this.encode);
-    this.#requireOpen();
-    if (!this.#part('codec').encoder) {
-      throw new MetaVoiceError(
-        'ERR_MODEL_NOT_FOUND',
-        `expected the encoder of the EnCodec codec in the model ${this.#model.source} but its file has only the decoder; convert the published encodec_24khz*.th`,
-        { details: { part: 'codec' } },
-      );
-    }
-    requireFloats(samples, 'samples');
-    requireSampleRate(sampleRate, 'sampleRate');
-    const { native } = this.#model;
-    const { codes, frames } = await asking(site, async () =>
-      native.encode(await handOver(native, samples), sampleRate),
-    );
-    return splitCodes(codes, frames);
-  }
-
-  /**
-   * The EnCodec decoder: frames · hop samples at the codec's rate.
-   *
-   * @param options.pieces Frames per piece, for the streaming form with carried state; they add up to all frames, and
-   * the first has at least 7 in the published codec. Whole when omitted.
-   */
-  async decode(codes: Codes, options?: { pieces?: readonly number[] }): Promise<Float32Array> {
-    const site = callSite(this.decode);
-    this.#requireOpen();
-    const { pieces } = copyOptions(options, 'options', ['pieces']);
-    const flat = this.#requireCodes(codes);
-    const cut =
-      pieces === undefined
-        ? null
-        : requirePieces(pieces, 'pieces', codes.frames, this.#model.native.facts.firstFrames ?? 1);
-    return asking(site, () => this.#model.native.decode(flat, cut));
-  }
-
-  /**
-   * The multi-band diffusion decoder, levels set by the EnCodec decoder's in 32 bands: frames · hop samples at the codec's
-   * rate, before loudness.
-   *
-   * @param options.seed Of the noise, drawn by band, step and sample. Integer from 0.
-   * @param options.noise Given instead, [bands, steps, frames · hop]: the first of each band is the start.
-   * @param options.steps Evaluations of each network, up to as many as it was trained on. More are slower and finer.
-   * @default 20
-   * @param options.chunkEnds Ends of chunks in frames, growing: in windows that follow them, as a stream speaks. The whole
-   * at once when omitted.
-   */
-  async diffuse(codes: Codes, options: DiffusionSettings): Promise<Float32Array> {
-    const site = callSite(this.diffuse);
-    this.#requireOpen();
-    const diffusion = this.#part('diffusion');
-    const flat = this.#requireCodes(codes);
-    const { native } = this.#model;
-    const samples = codes.frames * (native.facts.hop ?? 0);
-    const { seed, noise, steps, chunkEnds } = requireDiffusion(options, diffusion, samples);
-    return asking(site, async () =>
-      native.diffuse(flat, seed, noise && (await handOver(native, noise)), steps, chunkEnds),
-    );
-  }
-
-  /**
-   * DeepFilterNet3 over a whole signal: as long as it was, at the enhancer's rate (48 kHz in the published one). Samples are
-   * held between -1 and 1.
-   *
-   * @param samples Mono, at any usual rate: other ones than the enhancer's are resampled as the reference does it (a sinc under a Hann
-   * window). ERR_UNSUPPORTED for a rate that has hardly a divisor in common with it.
-   * @param sampleRate Hz
-   */
-  async enhance(
-    samples: Float32Array,
-    sampleRate: number,
-  ): Promise<{ samples: Float32Array; sampleRate: number }> {
-    const site = callSite(this.enhance);
-    this.#requireOpen();
-    this.#part('enhancer');
-    requireFloats(samples, 'samples');
-    requireSampleRate(sampleRate, 'sampleRate');
-    const { native } = this.#model;
-    return asking(site, async () => native.enhance(await handOver(native, samples), sampleRate));
-  }
-
-  /**
-   * The enhancer's network alone, on what `libdf` computes of a signal: its spectrum [frames, 481, 2] (real, imaginary) and
-   * the features of it, [frames, 32] and [frames, 96, 2].
-   *
-   * @returns The spectrum enhanced [frames, 481, 2], and the gains of the bands [frames, 32].
-   */
-  async enhanceSpectrum(features: {
-    spec: Float32Array;
-    featErb: Float32Array;
-    featSpec: Float32Array;
-  }): Promise<{ enhanced: Float32Array; mask: Float32Array }> {
-    const site = callSite(this.enhanceSpectrum);
-    this.#requireOpen();
-    const { window, bands, deepBins } = this.#part('enhancer');
-    const { spec, featErb, featSpec } = copyOptions(features, 'features', ['spec', 'featErb', 'featSpec']);
-    const row = window + 2;
-    const frames = Math.ceil(requireFloats(spec, 'features.spec').length / row);
-    requireFloats(spec, 'features.spec', frames * row);
-    const levels = requireFloats(featErb, 'features.featErb', frames * bands);
-    const bins = requireFloats(featSpec, 'features.featSpec', frames * deepBins * 2);
-    return asking(site, () => this.#model.native.enhanceSpectrum(spec as Float32Array, levels, bins));
-  }
-
-  /** Frees the memory. Idempotent; later use gets ERR_DISPOSED. */
-  dispose(): Promise<void> {
-    this.#disposed ??= this.#model.native.dispose();
-    return this.#disposed;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.dispose();
-  }
-
-  #requireOpen(): void {
-    if (!this.#disposed) return;
-    throw new MetaVoiceError('ERR_DISPOSED', 'expected open stages but they were disposed; open them again');
-  }
-
-  #part<P extends PartName>(part: P): NonNullable<Manifest[P]> {
-    return requirePart(this.#model.manifest, part, this.#model.source);
-  }
-
-  #requireCodes(codes: Codes): Uint16Array {
-    return requireAllCodes(codes, this.#part('codec'));
-  }
-
   #requirePrompt(ids: Int32Array, speaker: Float32Array) {
-    this.#requireOpen();
-    const stage = this.#part('firstStage');
-    firstStageCodebook(this.#model.folder, this.#model.manifest, stage);
+    const model = openModelOf(this);
+    const stage = partOf(model, 'firstStage');
+    firstStageCodebook(model.folder, model.manifest, stage);
     requireIds(ids, 'ids', stage.vocabularies[0]!, stage.positions);
     requireSpeaker(speaker, stage.speakerEmbedding);
-    return stage;
+    return { native: model.native, positions: stage.positions };
   }
 }

@@ -6,6 +6,7 @@ import { Checker, voiceReference } from './check/checker.js';
 import { restsOf } from './check/rests.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { chooseDecoder } from './choose-decoder.js';
+import { chooseEnhancer } from './choose-enhancer.js';
 import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange } from './is.js';
@@ -53,6 +54,7 @@ type PlanFacts = Pick<
   SpeechPlan,
   | 'seed'
   | 'decoder'
+  | 'enhancement'
   | 'spokenRate'
   | 'enhancedRate'
   | 'sampleRate'
@@ -64,6 +66,7 @@ type PlanFacts = Pick<
   | 'concurrent'
   | 'continues'
   | 'start'
+  | 'leveller'
   | 'enhancer'
   | 'check'
   | 'checker'
@@ -73,7 +76,7 @@ type PlanFacts = Pick<
  * Judges the text against the windows of the model; one that comes in pieces will be when it is read.
  *
  * @throws RangeError for chunks that the windows do not hold; MetaVoiceError ERR_TEXT, ERR_TEXT_TOO_LONG,
- * ERR_MODEL_NOT_FOUND for an enhancer that the model has not got, ERR_UNSUPPORTED for a rate or a loudness that its own rate does not allow
+ * ERR_MODEL_NOT_FOUND and ERR_CHECKPOINT for an enhancer or diffusion that was asked for and can't be had, ERR_UNSUPPORTED for a rate or a loudness that its own rate does not allow
  */
 export function planSpeech(
   model: LoadedModel,
@@ -87,11 +90,11 @@ export function planSpeech(
   const { sampleRate: spokenRate, ratios } = requirePart(manifest, 'codec', source);
   const hop = ratios.reduce((product, ratio) => product * ratio, 1);
   const frameRate = spokenRate / hop;
-  const enhances = options.enhance === 'auto' ? manifest.enhancer !== undefined : options.enhance;
-  const enhancedRate = enhances ? requirePart(manifest, 'enhancer', source).sampleRate : spokenRate;
+  const enhancement = chooseEnhancer(options.enhance, model);
+  const enhancedRate = enhancement.enhanced ? manifest.enhancer!.sampleRate : spokenRate;
   const sampleRate = options.sampleRate ?? enhancedRate;
   requireConvertible(enhancedRate, sampleRate);
-  const decoder = chooseDecoder(options.decoder, model);
+  const decoder = chooseDecoder(options, model);
   const loudness = options.loudness ?? defaults.loudness[decoder.decoder];
   if (loudness !== 'off') requireMeasurable(spokenRate);
 
@@ -115,20 +118,22 @@ export function planSpeech(
       secondStage.positions - 1 - ids.secondStageIds.length - frames >= chunkFrames;
     return fits ? { ...ids, context: codes } : null;
   };
+  const whole = options.quality === 'whole';
   const request = {
     seed: options.seed,
     sampling: fillSampling(options.sampling, manifest.sampling),
     chunkEnds: ends,
     lookAhead,
-    whole: options.quality === 'whole',
+    whole,
     diffusionSteps: diffuses ? stepsOf(manifest, options.diffusionSteps) : 0,
-    loudness: loudness === 'off' ? null : loudness,
+    loudness: whole && loudness !== 'off' ? loudness : null,
     // The same for every segment: what is left for it depends on those before, which may not be spoken yet.
     maximumFrames: Math.min(maximumFrames, windowFrames),
   };
   return {
     seed: options.seed,
     decoder,
+    enhancement,
     spokenRate,
     enhancedRate,
     sampleRate,
@@ -155,7 +160,8 @@ export function planSpeech(
         likelyFrames: Math.ceil(likelySeconds(expectedSeconds(segment.text)) * frameRate),
         waitingChunks: ahead ? ends.length : waitingChunks,
       } satisfies UtteranceRequest),
-    enhancer: () => (enhances ? native.enhancer(spokenRate) : null),
+    leveller: () => (whole || loudness === 'off' ? null : native.leveller(loudness, ends[0]! * hop)),
+    enhancer: () => (enhancement.enhanced ? native.enhancer(spokenRate) : null),
     check: options.check,
     checker: ({ text: spoken }, index, speaker, attempt) =>
       new Checker({

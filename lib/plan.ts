@@ -4,11 +4,15 @@ import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { bundledModel, namesBundled } from './bundled.js';
 import { planFolderSync, planPathsSync } from './checkpoint/convert.js';
+import type { LeftOut } from './checkpoint/left-out.js';
 import { manifestFile } from './checkpoint/manifest.js';
 import { checkModelFolderSync } from './checkpoint/model-folder.js';
+import { leftOutPart } from './describe-model.js';
+import { slowerThanSpeech } from './device/diffusion-speed.js';
 import { type ModelSizes, publishedSizes, sizesOfManifest, sizesOfPlan } from './device/model-sizes.js';
 import { type MemoryPlan, type PlannedDevice, planMemory } from './device/plan.js';
 import { type DeviceFacts, type DevicePolicy, resolveDevicePolicy } from './device/policy.js';
+import type { MetaVoiceError } from './errors.js';
 import { parseHubName } from './hub/cache.js';
 import { publishedModel } from './hub/catalogue.js';
 import { hubModelNotFound } from './hub/model.js';
@@ -58,10 +62,16 @@ export interface PlanOptions {
    */
   quantization?: Quantization;
   /**
-   * What turns codes into sound.
-   * @default 'auto', which plans for 'encodec'
+   * What turns codes into sound. `'auto'` plans for the one that it would take: diffusion where the model has it, the device
+   * computes it faster than speech, and it fits.
+   * @default 'auto'
    */
   decoder?: 'auto' | 'encodec' | 'diffusion';
+  /**
+   * How diffusion goes: `'whole'` over an utterance as long as `maxSeconds`, `'stream'` in windows of a second.
+   * @default 'stream'
+   */
+  quality?: 'stream' | 'whole';
   /**
    * Utterances at the same time. Integer, 1 to 256.
    * @default 1
@@ -74,7 +84,16 @@ export interface PlanOptions {
   maxSeconds?: number;
 }
 
-const planKeys = ['model', 'device', 'dtype', 'quantization', 'decoder', 'batchSize', 'maxSeconds'] as const;
+const planKeys = [
+  'model',
+  'device',
+  'dtype',
+  'quantization',
+  'decoder',
+  'quality',
+  'batchSize',
+  'maxSeconds',
+] as const;
 
 /**
  * The bytes that a model takes on a device, part by part, and whether they fit. Synchronous; reads headers only, opens
@@ -92,19 +111,23 @@ export function plan(options?: PlanOptions): MemoryPlan {
   requireOneOf(quantization, ['none', 'int8', 'int4'], 'quantization');
   const decoder = orDefault(given.decoder, defaults.speak.decoder);
   requireOneOf(decoder, ['auto', 'encodec', 'diffusion'], 'decoder');
+  const quality = orDefault(given.quality, defaults.speak.quality) as MemoryPlan['quality'];
+  requireOneOf(quality, ['stream', 'whole'], 'quality');
   const batchSize = integerOf(orDefault(given.batchSize, defaults.load.batchSize), 'batchSize', 1, 256);
   const maxSeconds = secondsOf(given.maxSeconds, 'maxSeconds');
-  const dtype = resolveDtype(given.dtype, process.env);
-  const { device, policy } = chooseDevice(given.device, dtype, quantization);
-  const { sizes, model } = sizesOf(given.model, policy.dtype);
-  const request = {
-    dtype: policy.dtype,
-    quantization,
-    decoder: decoder === 'diffusion' ? decoder : 'encodec',
-    batchSize,
-    maxSeconds,
-  } as const;
-  return planMemory(sizes, device, request, { model });
+  const asked = resolveDtype(given.dtype, process.env);
+  const { device, policy } = chooseDevice(given.device, asked, quantization);
+  const { sizes, model, refused } = sizesOf(given.model, policy.dtype);
+  const { dtype } = policy;
+  const planned = (decoder: MemoryPlan['decoder'], of = sizes) =>
+    planMemory(of, device, { dtype, quantization, decoder, quality, batchSize, maxSeconds }, { model });
+  if (decoder === 'diffusion') {
+    if (refused) throw refused;
+    return planned('diffusion', withDiffusion(sizes));
+  }
+  const diffusing =
+    decoder === 'auto' && sizes.diffusion && !slowerThanSpeech(policy) ? planned('diffusion') : null;
+  return diffusing?.fits ? diffusing : planned('encodec');
 }
 
 function chooseDevice(
@@ -168,25 +191,48 @@ function describedDevice(
   return { device: { id: name, name, computeCapability, available }, policy };
 }
 
-/** Sizes of a model, from its headers; without a model, or before the published one is fetched, the published ones. */
-function sizesOf(value: unknown, dtype: Dtype): { sizes: ModelSizes; model: string } {
-  const named = value === undefined ? process.env.METAVOICE_MODEL || undefined : value;
-  if (named === undefined) return { sizes: publishedSizes, model: 'published sizes' };
-  const model = nonEmpty(named, 'model', "a folder, a hub id or 'bundled'");
-  const located = locateModel(namesBundled(model) ? bundledModel() : model);
-  if (typeof located === 'string') return { sizes: sizesOfFolder(resolve(located), dtype), model };
-  if (located.missing.length === 0)
-    return { sizes: withDiffusion(sizesOfPlan(planPathsSync(located.paths, dtype))), model };
-  if (parseHubName(model)?.repository !== publishedModel) throw hubModelNotFound(located);
-  return { sizes: publishedSizes, model };
+interface FoundSizes {
+  readonly sizes: ModelSizes;
+  /** Why its diffusion decoder can't be read, where it has one. */
+  readonly refused: MetaVoiceError | null;
 }
 
-function sizesOfFolder(folder: string, dtype: Dtype): ModelSizes {
+/** Without a model: its diffusion networks are another download, and another licence. */
+const known: FoundSizes = { sizes: { ...publishedSizes, diffusion: null }, refused: null };
+
+/** Sizes of a model, from its headers; without a model, or before the published one is fetched, the published ones. */
+function sizesOf(value: unknown, dtype: Dtype): FoundSizes & { model: string } {
+  const named = value === undefined ? process.env.METAVOICE_MODEL || undefined : value;
+  if (named === undefined) return { ...known, model: 'published sizes' };
+  const model = nonEmpty(named, 'model', "a folder, a hub id or 'bundled'");
+  const located = locateModel(namesBundled(model) ? bundledModel() : model);
+  if (typeof located === 'string') return { ...sizesOfFolder(resolve(located), dtype, model), model };
+  if (located.missing.length === 0)
+    return {
+      ...reading(model, (leftOut) => sizesOfPlan(planPathsSync(located.paths, dtype, undefined, leftOut))),
+      model,
+    };
+  if (parseHubName(model)?.repository !== publishedModel) throw hubModelNotFound(located);
+  return { ...known, model };
+}
+
+function sizesOfFolder(folder: string, dtype: Dtype, model: string): FoundSizes {
   const isModelFolder = existsSync(join(folder, manifestFile)) && statSync(folder).isDirectory();
-  const sizes = isModelFolder
-    ? sizesOfManifest(checkModelFolderSync(folder))
-    : sizesOfPlan(planFolderSync(folder, dtype));
-  return withDiffusion(sizes);
+  return reading(model, (leftOut) =>
+    isModelFolder
+      ? sizesOfManifest(checkModelFolderSync(folder, leftOut))
+      : sizesOfPlan(planFolderSync(folder, dtype, undefined, leftOut)),
+  );
+}
+
+/** As it would be loaded: a part that is refused is left out. */
+function reading(model: string, sizes: (leftOut: LeftOut) => ModelSizes): FoundSizes {
+  const leftOut: LeftOut = new Map();
+  const found = sizes(leftOut);
+  return {
+    sizes: found,
+    refused: leftOut.has('diffusion') ? leftOutPart('diffusion', model, leftOut) : null,
+  };
 }
 
 /** Where the model has no diffusion networks, the published ones are what would be added. */

@@ -5,7 +5,7 @@
 
 import { randomInt } from 'node:crypto';
 import { MetaVoiceError } from './errors.js';
-import { expectedRange, expectedType, isBoolean, isFunction, isString } from './is.js';
+import { expectedRange, expectedType, isFunction, isString } from './is.js';
 import type { Dtype } from './native/contract.js';
 import {
   type Bag,
@@ -36,7 +36,7 @@ import {
   type VoiceSource,
 } from './options.js';
 import { type AskedSampling, resolveSampling, samplingKeys } from './resolve-sampling.js';
-import { resolveLoudness, resolveSampleRate } from './resolve-sound.js';
+import { resolveDecoder, resolveEnhance, resolveLoudness, resolveSampleRate } from './resolve-sound.js';
 import { requireVoiceSource } from './voice-source.js';
 
 export interface ResolvedLoadOptions {
@@ -231,16 +231,6 @@ function fromEnvironment(
 ): [unknown, string] {
   if (value !== undefined) return [value, option];
   return [environment[variable] || undefined, variable];
-}
-
-function resolveDecoder(value: unknown): ResolvedSpeakOptions['decoder'] {
-  requireOneOf(value, ['auto', 'encodec', 'diffusion'], 'decoder');
-  return value as ResolvedSpeakOptions['decoder'];
-}
-
-function resolveEnhance(value: unknown): 'auto' | boolean {
-  if (value === 'auto' || isBoolean(value)) return value;
-  throw expectedType("'auto', true or false", 'enhance', value);
 }
 
 function resolveContinuity(value: unknown): 'independent' | 'continue' {

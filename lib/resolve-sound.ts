@@ -1,7 +1,18 @@
 /** Judges of the options that say what the sound that comes out is like. */
 
-import { expectedRange, expectedType, inRange, isString } from './is.js';
+import { expectedRange, expectedType, inRange, isBoolean, isString } from './is.js';
+import { requireOneOf } from './option-values.js';
 import { loudnessRange, type SampleRate, sampleRates } from './options.js';
+
+export function resolveDecoder(value: unknown): 'auto' | 'encodec' | 'diffusion' {
+  requireOneOf(value, ['auto', 'encodec', 'diffusion'], 'decoder');
+  return value as 'auto' | 'encodec' | 'diffusion';
+}
+
+export function resolveEnhance(value: unknown): 'auto' | boolean {
+  if (value === 'auto' || isBoolean(value)) return value;
+  throw expectedType("'auto', true or false", 'enhance', value);
+}
 
 /** Null: what suits the decoder. */
 export function resolveLoudness(value: unknown): number | 'off' | null {

@@ -2,7 +2,7 @@
 
 import type { CodecManifest, DiffusionManifest } from './checkpoint/manifest.js';
 import { expectedRange, expectedType, inRange, isInteger } from './is.js';
-import { copyOptions, integerOf, orDefault } from './option-values.js';
+import { copyOptions, integerOf, orDefault, signalOf } from './option-values.js';
 import type { Codes } from './stream/codes.js';
 
 /** Float32Array of `length` finite numbers, or of at least one: NaN or Infinity would come out as NaN everywhere. */
@@ -67,27 +67,34 @@ export function requireAllCodes(
 
 /** How `Stages.diffuse` samples. */
 export type DiffusionSettings =
-  | { seed: number; steps?: number; chunkEnds?: readonly number[] }
-  | { noise: Float32Array; steps?: number };
+  | { seed: number; steps?: number; chunkEnds?: readonly number[]; signal?: AbortSignal }
+  | { noise: Float32Array; steps?: number; signal?: AbortSignal };
 
 /** @param samples of the sound that the codes become */
 export function requireDiffusion(
   settings: DiffusionSettings,
   { bands }: Pick<DiffusionManifest, 'bands'>,
   samples: number,
-): { seed: number; noise: Float32Array | null; steps: number; chunkEnds: Int32Array | null } {
-  const given = copyOptions(settings, 'options', ['seed', 'noise', 'steps', 'chunkEnds']);
+): {
+  seed: number;
+  noise: Float32Array | null;
+  steps: number;
+  chunkEnds: Int32Array | null;
+  signal: AbortSignal | null;
+} {
+  const given = copyOptions(settings, 'options', ['seed', 'noise', 'steps', 'chunkEnds', 'signal']);
+  const signal = signalOf(given.signal);
   const most = Math.min(...bands.map((band) => band.steps));
   const steps = integerOf(orDefault(given.steps, Math.min(20, most)), 'steps', 1, most);
   const chunkEnds = given.chunkEnds === undefined ? null : requireChunkEnds(given.chunkEnds, 'chunkEnds');
   if (given.noise === undefined) {
     const seed = integerOf(required(given.seed, 'seed'), 'seed', 0, Number.MAX_SAFE_INTEGER);
-    return { seed, noise: null, steps, chunkEnds };
+    return { seed, noise: null, steps, chunkEnds, signal };
   }
   if (given.seed !== undefined || chunkEnds)
     throw expectedType('noise without a seed or chunk ends', 'options', settings);
   const noise = requireFloats(given.noise, 'noise', bands.length * steps * samples);
-  return { seed: 0, noise, steps, chunkEnds };
+  return { seed: 0, noise, steps, chunkEnds, signal };
 }
 
 export function required(value: unknown, name: string): unknown {

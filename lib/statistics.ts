@@ -23,7 +23,10 @@ export interface ModelStatistics {
   readonly stepsPerSecond: number;
   /** Speech made over the last ten seconds, of all callers. */
   readonly audioSecondsPerSecond: number;
-  /** Milliseconds from the engine's first knowledge of a request to its first chunk, of the last 256; null before the first. */
+  /**
+   * Milliseconds from the beginning of a request to the first sound that its reader gets, enhanced and at the rate that was
+   * asked for: `timings.firstAudio` of the last 256 that sounded; null before the first.
+   */
   readonly firstAudio: { readonly p50: number; readonly p95: number } | null;
   readonly peaks: { readonly active: number; readonly queued: number };
   /** Since the model was loaded. */
@@ -40,9 +43,12 @@ export interface ModelStatistics {
   };
 }
 
-export function statisticsOf(native: NativeStatistics): ModelStatistics {
+export function statisticsOf(
+  native: NativeStatistics,
+  firstAudio: ModelStatistics['firstAudio'],
+): ModelStatistics {
   const { active, resting, parked, queued, pages, usedPages, peakUsedPages, pageBytes } = native;
-  const { firstAudioP50: p50, firstAudioP95: p95, batchSteps, ended, cancelled, failed, refused } = native;
+  const { batchSteps, ended, cancelled, failed, refused } = native;
   return {
     active,
     resting,
@@ -51,7 +57,7 @@ export function statisticsOf(native: NativeStatistics): ModelStatistics {
     keyValueCache: { pages, usedPages, peakUsedPages, pageBytes },
     stepsPerSecond: native.batchStepsPerSecond,
     audioSecondsPerSecond: native.audioSecondsPerSecond,
-    firstAudio: p50 === null || p95 === null ? null : { p50, p95 },
+    firstAudio,
     peaks: { active: native.peakActive, queued: native.peakQueued },
     totals: {
       ended,

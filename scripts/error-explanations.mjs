@@ -118,6 +118,7 @@ export const explanations = {
       'A checkpoint of another model, or parts that do not belong together.',
       'A pickle that wants more than to describe tensors: what it names is not run, and is in the message.',
       'Numbers that do not match their checksum, or do not fit float16.',
+      "A diffusion decoder or an enhancer that is asked for but was left out when the model was loaded, as its file can't be read ([checkpoints](checkpoints.md)): the `cause` says why.",
     ],
     mend: 'Fetch the file again and compare its size and digest with what its publisher says. A file that names functions to run is not to be trusted: do not open it with other tools.',
     where:
@@ -129,6 +130,7 @@ export const explanations = {
       found: 'what it is',
       missing: 'all names that are missing',
       unknown: 'all names that are unknown',
+      part: 'the optional part that was left out, of the model in `folder`',
       field: 'the field of `metavoice.json`',
       argument: 'the argument stored in the checkpoint',
       pattern: "the tokenizer's regular expression, with the `index` that is not understood",

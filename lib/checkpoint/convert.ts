@@ -7,6 +7,7 @@ import { expectedRange, expectedType, isPlainObject, isString } from '../is.js';
 import type { Dtype } from '../native/contract.js';
 import { namesIn, statOf } from './file-asks.js';
 import { parseLayers } from './keep-layers.js';
+import { type LeftOut, requireAny } from './left-out.js';
 import { type Manifest, manifestFile } from './manifest.js';
 import { partNames } from './part.js';
 import { type ModelPlan, planningModel } from './plan-model.js';
@@ -79,20 +80,38 @@ async function requireVacant(folder: string): Promise<void> {
     throw expectedRange('a folder that does not exist yet or is empty', 'destination', folder);
 }
 
-/** What a folder of published files would become. Rejects with ERR_MODEL_NOT_FOUND when there are none. */
-export const planFolder = (folder: string, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> =>
-  readAsync(planningFolder(folder, dtype, keepLayers));
+/**
+ * What a folder of published files would become. Rejects with ERR_MODEL_NOT_FOUND when there are none.
+ *
+ * @param leftOut takes note of optional parts that are refused; null: they refuse the folder
+ */
+export const planFolder = (
+  folder: string,
+  dtype: Dtype,
+  keepLayers?: string,
+  leftOut: LeftOut | null = null,
+): Promise<ModelPlan> => readAsync(planningFolder(folder, dtype, keepLayers, leftOut));
 
 /** `planFolder`, at once; throws the same errors. */
-export const planFolderSync = (folder: string, dtype: Dtype, keepLayers?: string): ModelPlan =>
-  readSync(planningFolder(folder, dtype, keepLayers));
+export const planFolderSync = (
+  folder: string,
+  dtype: Dtype,
+  keepLayers?: string,
+  leftOut: LeftOut | null = null,
+): ModelPlan => readSync(planningFolder(folder, dtype, keepLayers, leftOut));
 
-function* planningFolder(folder: string, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
+function* planningFolder(
+  folder: string,
+  dtype: Dtype,
+  keepLayers: string | undefined,
+  leftOut: LeftOut | null,
+): Reading<ModelPlan> {
   const places = publishedNames.map((name) => join(folder, name));
   const facts = yield* factsOf(folder);
   if (!facts) throw modelNotFound(folder, places, 'there is no such folder');
   if (!facts.isDirectory()) throw modelNotFound(folder, places, 'it is a file, not a folder');
-  const files = yield* findingPublished(folder);
+  const files = yield* findingPublished(folder, leftOut);
+  requireAny(Object.values(files), leftOut);
   if (partNames.every((name) => !files[name])) {
     const entries = yield* ask(namesIn(folder));
     if (entries.includes(manifestFile))
@@ -103,19 +122,32 @@ function* planningFolder(folder: string, dtype: Dtype, keepLayers?: string): Rea
       );
     throw modelNotFound(folder, places, 'the folder has none of the files');
   }
-  return yield* planningModel(files, dtype, keepLayers);
+  return yield* planningModel(files, dtype, keepLayers, leftOut);
 }
 
-/** What files at given places would become, such as those of several repositories of the hub. */
-export const planPaths = (paths: PublishedPaths, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> =>
-  readAsync(planningPaths(paths, dtype, keepLayers));
+/** What files at given places would become, such as those of several repositories of the hub. `leftOut` as for `planFolder`. */
+export const planPaths = (
+  paths: PublishedPaths,
+  dtype: Dtype,
+  keepLayers?: string,
+  leftOut: LeftOut | null = null,
+): Promise<ModelPlan> => readAsync(planningPaths(paths, dtype, keepLayers, leftOut));
 
 /** `planPaths`, at once; throws the same errors. */
-export const planPathsSync = (paths: PublishedPaths, dtype: Dtype, keepLayers?: string): ModelPlan =>
-  readSync(planningPaths(paths, dtype, keepLayers));
+export const planPathsSync = (
+  paths: PublishedPaths,
+  dtype: Dtype,
+  keepLayers?: string,
+  leftOut: LeftOut | null = null,
+): ModelPlan => readSync(planningPaths(paths, dtype, keepLayers, leftOut));
 
-function* planningPaths(paths: PublishedPaths, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
-  return yield* planningModel(yield* readingPublished(paths), dtype, keepLayers);
+function* planningPaths(
+  paths: PublishedPaths,
+  dtype: Dtype,
+  keepLayers: string | undefined,
+  leftOut: LeftOut | null,
+): Reading<ModelPlan> {
+  return yield* planningModel(yield* readingPublished(paths), dtype, keepLayers, leftOut);
 }
 
 function* factsOf(path: string): Reading<Stats | null> {

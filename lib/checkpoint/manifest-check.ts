@@ -161,6 +161,8 @@ const diffusion = object({
   ),
 });
 
+const refused = object({ reason: text, modified: that('a time in milliseconds', isFiniteNumber) });
+
 const manifest = object({
   format: oneOf('metavoice-model'),
   version: that('1, the version that this package reads', (value) => value === 1),
@@ -201,6 +203,7 @@ const manifest = object({
     sources: list(object({ file: text, bytes })),
     digest: text,
     layers: optional(text),
+    leftOut: optional(options({ diffusion: refused, enhancer: refused })),
     converter: text,
   }),
 });

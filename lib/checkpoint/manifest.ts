@@ -130,6 +130,13 @@ export interface SpeakerManifest {
   embedding: string;
 }
 
+export interface RefusedPart {
+  /** In words. */
+  reason: string;
+  /** When its file was last written then, in milliseconds. */
+  modified: number;
+}
+
 export interface Manifest {
   format: 'metavoice-model';
   version: 1;
@@ -149,6 +156,8 @@ export interface Manifest {
     sources: { file: string; bytes: number }[];
     digest: string;
     layers?: string;
+    /** Optional parts that were refused when the folder was made on loading. */
+    leftOut?: { diffusion?: RefusedPart; enhancer?: RefusedPart };
     converter: string;
   };
 }

@@ -5,6 +5,7 @@ import { compareTensors } from './compare.js';
 import { isStatistic } from './diffusion.js';
 import { enhancerTensors } from './enhancer.js';
 import { statOf } from './file-asks.js';
+import { type LeftOut, optionalParts, requireAny, unlessRefused } from './left-out.js';
 import { type Manifest, type PartManifest, readingManifest } from './manifest.js';
 import {
   codecTensors,
@@ -13,7 +14,7 @@ import {
   speakerEncoderTensors,
   transformerTensors,
 } from './names.js';
-import { shapesOf } from './part.js';
+import { partNames, shapesOf } from './part.js';
 import { all, ask, type Reading, readAsync, readSync } from './reading.js';
 import { refuseCheckpoint } from './refuse.js';
 import { readingSafetensors } from './safetensors.js';
@@ -23,16 +24,20 @@ type ExpectedOf = (found: ReadonlyMap<string, readonly number[]>) => Expected;
 /**
  * Reads and checks a model folder: the manifest, the files it names, their sizes and headers. The numbers are not read.
  * Rejects with ERR_MODEL_NOT_FOUND (no manifest, a file missing) or ERR_CHECKPOINT.
+ *
+ * @param leftOut takes note of optional parts that are refused, which the manifest then has not; null: they refuse the folder
  */
-export const checkModelFolder = (folder: string): Promise<Manifest> => readAsync(checkingModelFolder(folder));
+export const checkModelFolder = (folder: string, leftOut: LeftOut | null = null): Promise<Manifest> =>
+  readAsync(checkingModelFolder(folder, leftOut));
 
 /** `checkModelFolder`, at once; throws the same errors. */
-export const checkModelFolderSync = (folder: string): Manifest => readSync(checkingModelFolder(folder));
+export const checkModelFolderSync = (folder: string, leftOut: LeftOut | null = null): Manifest =>
+  readSync(checkingModelFolder(folder, leftOut));
 
-function* checkingModelFolder(folder: string): Reading<Manifest> {
+function* checkingModelFolder(folder: string, leftOut: LeftOut | null): Reading<Manifest> {
   const manifest = yield* readingManifest(folder);
   const { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer } = manifest;
-  const checks: (() => Reading<void>)[] = [];
+  const checks: (() => Reading<unknown>)[] = [];
   for (const stage of [firstStage, secondStage])
     if (stage) checks.push(() => checkPart(folder, stage, stage.dtype, () => transformerTensors(stage)));
   if (speakerEncoder)
@@ -41,12 +46,35 @@ function* checkingModelFolder(folder: string): Reading<Manifest> {
     );
   if (codec) checks.push(() => checkPart(folder, codec, 'float32', (found) => codecTensors(codec, found)));
   if (enhancer)
-    checks.push(() => checkPart(folder, enhancer, 'float32', (found) => enhancerTensors(enhancer, found)));
+    checks.push(() =>
+      unlessRefused('enhancer', leftOut, () =>
+        checkPart(folder, enhancer, 'float32', (found) => enhancerTensors(enhancer, found)),
+      ),
+    );
   if (diffusion) {
     const dtype = (name: string) => (isStatistic(name) ? 'float32' : diffusion.dtype);
-    checks.push(() => checkPart(folder, diffusion, dtype, (found) => diffusionTensors(diffusion, found)));
+    checks.push(() =>
+      unlessRefused('diffusion', leftOut, () =>
+        checkPart(folder, diffusion, dtype, (found) => diffusionTensors(diffusion, found)),
+      ),
+    );
   }
-  yield* all(checks);
+  yield* all<unknown[]>(checks);
+  return without(manifest, leftOut);
+}
+
+/** A manifest without what is left out, now or when the folder was made. */
+function without(manifest: Manifest, leftOut: LeftOut | null): Manifest {
+  if (!leftOut) return manifest;
+  for (const part of optionalParts) {
+    const before = manifest.provenance.leftOut?.[part];
+    if (before) leftOut.set(part, new MetaVoiceError('ERR_CHECKPOINT', before.reason));
+    if (leftOut.has(part)) delete manifest[part];
+  }
+  requireAny(
+    partNames.map((name) => manifest[name]),
+    leftOut,
+  );
   return manifest;
 }
 

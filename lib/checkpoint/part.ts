@@ -30,6 +30,10 @@ export interface PlannedPart<M> {
   unpacked?: Buffer;
 }
 
+/** The file that the numbers of a part come from. */
+export const sourceOf = ({ tensors }: Pick<PlannedPart<unknown>, 'tensors'>): string =>
+  tensors[0]?.source.file ?? '';
+
 /** The float types that can be cast; anything else has no place in a network. */
 export function requireFloats(file: string, name: string, { dtype }: SourceTensor): void {
   if (['float64', 'float32', 'float16', 'bfloat16'].includes(dtype)) return;

@@ -7,6 +7,7 @@ import { planCodecFromTorch, planningCodecFromSafetensors } from './codec.js';
 import { planDiffusion } from './diffusion.js';
 import { planEnhancer } from './enhancer.js';
 import { readingEnhancer } from './enhancer-file.js';
+import { type LeftOut, requireAny, unlessRefused } from './left-out.js';
 import type {
   CodecManifest,
   DiffusionManifest,
@@ -48,25 +49,41 @@ interface Fingerprinted<T> {
 /**
  * Reads the structure of published files, not their numbers, and decides what goes into a model folder. Rejects with
  * ERR_CHECKPOINT; a RangeError for `keepLayers` that the model has not got.
+ *
+ * @param leftOut takes note of optional parts that are refused; null: they refuse the model
  */
-export const planModel = (files: PublishedFiles, dtype: Dtype, keepLayers?: string): Promise<ModelPlan> =>
-  readAsync(planningModel(files, dtype, keepLayers));
+export const planModel = (
+  files: PublishedFiles,
+  dtype: Dtype,
+  keepLayers?: string,
+  leftOut: LeftOut | null = null,
+): Promise<ModelPlan> => readAsync(planningModel(files, dtype, keepLayers, leftOut));
 
 /** Fails like `planModel`. */
-export function* planningModel(files: PublishedFiles, dtype: Dtype, keepLayers?: string): Reading<ModelPlan> {
+export function* planningModel(
+  files: PublishedFiles,
+  dtype: Dtype,
+  keepLayers?: string,
+  leftOut: LeftOut | null = null,
+): Reading<ModelPlan> {
   if (keepLayers !== undefined && !files.firstStage)
     throw new MetaVoiceError('ERR_MODEL_NOT_FOUND', '`keepLayers` needs first_stage.pt, which is not there');
-  const [firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer] = yield* all([
+  const [firstStage, secondStage, speakerEncoder, codec, found, enhancer] = yield* all([
     () => fromTorch(files.firstStage, (file) => planTransformer(file, 'first', dtype, keepLayers)),
     () => fromTorch(files.secondStage, (file) => planTransformer(file, 'second', dtype)),
     () => fromTorch(files.speakerEncoder, planSpeakerEncoder),
     () => planCodecFile(files.codec),
-    () => fromTorch(files.diffusion, (file) => planDiffusion(file, dtype)),
-    () => planEnhancerFile(files.enhancer),
+    () =>
+      unlessRefused('diffusion', leftOut, () =>
+        fromTorch(files.diffusion, (file) => planDiffusion(file, dtype)),
+      ),
+    () => unlessRefused('enhancer', leftOut, () => planEnhancerFile(files.enhancer)),
   ]);
+  const diffusion = yield* unlessRefused('diffusion', leftOut, () => fittingDiffusion(found, codec, files));
   // A part that came later changes no digest where it is absent.
   const later = [diffusion, enhancer].filter((item) => item !== null);
-  const found = [firstStage, secondStage, speakerEncoder, codec, ...later];
+  const present = [firstStage, secondStage, speakerEncoder, codec, ...later];
+  requireAny(present, leftOut);
   const plan: ModelPlan = {
     firstStage: firstStage?.part ?? null,
     secondStage: secondStage?.part ?? null,
@@ -75,8 +92,8 @@ export function* planningModel(files: PublishedFiles, dtype: Dtype, keepLayers?:
     diffusion: diffusion?.part ?? null,
     enhancer: enhancer?.part ?? null,
     provenance: {
-      sources: found.flatMap((item) => (item ? [{ file: basename(item.file), bytes: item.bytes }] : [])),
-      digest: digestOf(dtype, keepLayers, found),
+      sources: present.flatMap((item) => (item ? [{ file: basename(item.file), bytes: item.bytes }] : [])),
+      digest: digestOf(dtype, keepLayers, present),
       ...(keepLayers !== undefined && { layers: keepLayers }),
       converter,
     },
@@ -131,17 +148,6 @@ function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
   const second = plan.secondStage?.manifest;
   const encoder = plan.speakerEncoder?.manifest;
   const codec = plan.codec?.manifest;
-  const agree = (file: string | null, what: string, expected: number, found: number, by: string) => {
-    if (expected === found || file === null) return;
-    throw refuseCheckpoint(
-      file,
-      `has ${what} ${found}, expected ${expected} as in ${by}; are they of one model?`,
-      {
-        expected,
-        found,
-      },
-    );
-  };
   const codes = first && (first.tokenizer.offset - 1) / 2;
   if (codes && second)
     agree(files.secondStage, 'the codebook size', codes, second.tokenizer.offset - 1, 'the first stage');
@@ -154,11 +160,6 @@ function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
     if (codec.storedCodebooks < needed)
       agree(codecFile, 'the number of codebooks', needed, codec.storedCodebooks, 'the second stage');
   }
-  const diffusion = plan.diffusion?.manifest;
-  if (codec && diffusion) {
-    agree(files.diffusion, 'the width of the latent', codec.dimension, diffusion.latent, 'the codec');
-    agree(files.diffusion, 'the sample rate', codec.sampleRate, diffusion.sampleRate, 'the codec');
-  }
   const embedding = encoder?.embedding;
   for (const [stage, name] of [
     [first, 'the first stage'],
@@ -166,6 +167,30 @@ function requireAgreement(plan: ModelPlan, files: PublishedFiles): void {
   ] as const)
     if (embedding && stage && stage.speakerEmbedding > 0)
       agree(files.speakerEncoder, 'the embedding size', stage.speakerEmbedding, embedding, name);
+}
+
+/** Diffusion decodes the latent of the codec. */
+// biome-ignore lint/correctness/useYield: everything was read before.
+function* fittingDiffusion(
+  diffusion: Fingerprinted<PlannedPart<DiffusionManifest>> | null,
+  codec: Fingerprinted<PlannedPart<CodecManifest>> | null,
+  files: PublishedFiles,
+): Reading<typeof diffusion> {
+  if (!diffusion || !codec) return diffusion;
+  const { latent, sampleRate } = diffusion.part.manifest;
+  const expected = codec.part.manifest;
+  agree(files.diffusion, 'the width of the latent', expected.dimension, latent, 'the codec');
+  agree(files.diffusion, 'the sample rate', expected.sampleRate, sampleRate, 'the codec');
+  return diffusion;
+}
+
+function agree(file: string | null, what: string, expected: number, found: number, by: string): void {
+  if (expected === found || file === null) return;
+  throw refuseCheckpoint(
+    file,
+    `has ${what} ${found}, expected ${expected} as in ${by}; are they of one model?`,
+    { expected, found },
+  );
 }
 
 /** The codec speaks as many codebooks as the language models predict; without them, those of 6 kbit/s. */

@@ -4,6 +4,7 @@ import { readingFile } from './byte-reader.js';
 import { isCodecHeader } from './codec.js';
 import { isEnhancerHeader } from './enhancer-file.js';
 import { namesIn, statOf } from './file-asks.js';
+import { type LeftOut, unlessRefused } from './left-out.js';
 import { ask, type Reading, readAsync } from './reading.js';
 import { readingSafetensors, type SafetensorsHeader } from './safetensors.js';
 
@@ -39,8 +40,8 @@ export const publishedNames = [
  */
 export const findPublished = (folder: string): Promise<PublishedFiles> => readAsync(findingPublished(folder));
 
-/** Fails like `findPublished`. */
-export function* findingPublished(folder: string): Reading<PublishedFiles> {
+/** Fails like `findPublished`, but takes note of an enhancer that can't be read in `leftOut`. */
+export function* findingPublished(folder: string, leftOut: LeftOut | null = null): Reading<PublishedFiles> {
   const entries = yield* list(folder);
   function* find(name: string): Reading<string | null> {
     const path = join(folder, name);
@@ -53,7 +54,7 @@ export function* findingPublished(folder: string): Reading<PublishedFiles> {
   const inner = entries.filter((name) => /encodec/i.test(name) && !/\.(th|safetensors|json)$/.test(name));
   let codec = yield* findCodec(folder, entries);
   for (const name of inner) codec ??= yield* findCodec(join(folder, name), yield* list(join(folder, name)));
-  const enhancer = yield* findEnhancer(folder, entries);
+  const enhancer = yield* unlessRefused('enhancer', leftOut, () => findEnhancer(folder, entries));
   return { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer };
 }
 

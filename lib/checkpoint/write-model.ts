@@ -1,11 +1,12 @@
-import { open, rm, writeFile } from 'node:fs/promises';
+import { open, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fromNative } from '../errors.js';
+import { fromNative, MetaVoiceError } from '../errors.js';
 import type { CopyJob, CopyPiece, Dtype } from '../native/contract.js';
 import { loadDoor } from '../runtime/load.js';
-import { type Manifest, manifestFile, type PartManifest } from './manifest.js';
+import { type OptionalPart, optionalParts } from './left-out.js';
+import { type Manifest, manifestFile, type PartManifest, type RefusedPart } from './manifest.js';
 import { checkModelFolder } from './model-folder.js';
-import { type PartName, type PlannedPart, partNames } from './part.js';
+import { type PartName, type PlannedPart, partNames, sourceOf } from './part.js';
 import { entryOf, type ModelPlan } from './plan-model.js';
 import { planSafetensors } from './safetensors.js';
 
@@ -19,6 +20,8 @@ export interface ConvertProgress {
 export interface WriteOptions {
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: ConvertProgress) => void) | undefined;
+  /** An optional part whose numbers are refused is left out, and the manifest says why; else it is an error. */
+  leavesOut?: boolean | undefined;
 }
 
 const files: Readonly<Record<PartName, { file: string; phase: string }>> = {
@@ -36,6 +39,8 @@ interface PartJob {
   phase: string;
   entry: PartManifest;
   path: string;
+  /** The file that its numbers come from. */
+  source: string;
   header: Buffer;
   pieces: CopyPiece[];
   unpacked: Buffer | undefined;
@@ -49,30 +54,32 @@ interface PartJob {
 export async function writeModel(
   plan: ModelPlan,
   folder: string,
-  { signal, onProgress }: WriteOptions,
+  { signal, onProgress, leavesOut = false }: WriteOptions,
 ): Promise<Manifest> {
   const jobs = partNames.flatMap((name) => {
     const part = plan[name];
     return part ? [jobFor(name, part, folder)] : [];
   });
   const totalBytes = jobs.reduce((sum, { entry }) => sum + entry.bytes, 0);
+  const leftOut: Partial<Record<PartName, RefusedPart>> = {};
   let before = 0;
-  for (const { phase, entry, path, header, pieces, unpacked } of jobs) {
+  for (const job of jobs) {
+    const { name, phase, entry, path, source } = job;
     signal?.throwIfAborted();
-    onProgress?.({ phase, bytes: before, totalBytes });
-    await writeFile(path, header, { flag: 'wx' });
-    const started = before + header.length;
-    const progress = (bytes: number) => onProgress?.({ phase, bytes: started + bytes, totalBytes });
-    const source = unpacked && `${path}.unpacked`;
-    if (source) await writeFile(source, unpacked, { flag: 'wx' });
-    await copy(
-      { destination: path, pieces: source ? pieces.map((piece) => ({ ...piece, source })) : pieces },
-      signal,
-      progress,
-    );
-    if (source) await rm(source);
+    const progress = (bytes: number) => onProgress?.({ phase, bytes: before + bytes, totalBytes });
+    progress(0);
+    try {
+      await writePart(job, signal, progress);
+    } catch (error) {
+      const others = jobs.length - Object.keys(leftOut).length > 1;
+      const mayGo = leavesOut && others && optionalParts.includes(name as OptionalPart);
+      if (!mayGo || !MetaVoiceError.isInstance(error) || error.code !== 'ERR_CHECKPOINT') throw error;
+      leftOut[name] = { reason: error.message, modified: (await stat(source)).mtimeMs };
+      await rm(path);
+    }
     before += entry.bytes;
   }
+  const written = jobs.filter(({ name }) => !leftOut[name]);
   const manifest: Manifest = {
     format: 'metavoice-model',
     version: 1,
@@ -80,9 +87,9 @@ export async function writeModel(
     secondStage: null,
     speakerEncoder: null,
     codec: null,
-    ...Object.fromEntries(jobs.map(({ name, entry }) => [name, entry])),
+    ...Object.fromEntries(written.map(({ name, entry }) => [name, entry])),
     speakers: [],
-    provenance: plan.provenance,
+    provenance: { ...plan.provenance, ...(written.length < jobs.length && { leftOut }) },
   };
   signal?.throwIfAborted();
   await writeFlushed(join(folder, manifestFile), `${JSON.stringify(manifest, null, 1)}\n`);
@@ -118,7 +125,30 @@ function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string)
   // In the order of the source a disk reads forward.
   pieces.sort((a, b) => a.sourceOffset - b.sourceOffset);
   const path = join(folder, file);
-  return { name, phase, entry: entryOf(part, { file, bytes: size }), path, header, pieces, unpacked };
+  const entry = entryOf(part, { file, bytes: size });
+  return { name, phase, entry, path, source: sourceOf(part), header, pieces, unpacked };
+}
+
+async function writePart(
+  { path, header, pieces, unpacked: bytes }: PartJob,
+  signal: AbortSignal | undefined,
+  onProgress: (bytes: number) => void,
+): Promise<void> {
+  await writeFile(path, header, { flag: 'wx' });
+  const unpacked = bytes && `${path}.unpacked`;
+  if (unpacked) await writeFile(unpacked, bytes, { flag: 'wx' });
+  try {
+    await copy(
+      {
+        destination: path,
+        pieces: unpacked ? pieces.map((piece) => ({ ...piece, source: unpacked })) : pieces,
+      },
+      signal,
+      (bytes) => onProgress(header.length + bytes),
+    );
+  } finally {
+    if (unpacked) await rm(unpacked);
+  }
 }
 
 /** Runs a native copy; an aborted one rejects with the signal's reason. */

@@ -17,6 +17,7 @@ Says what a model takes of a device's memory, part by part, and whether it fits.
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
   --quantization Q    none, int8 or int4
   --decoder D         auto, encodec or diffusion
+  --quality Q         stream or whole: how diffusion goes
   --batch-size N      utterances at the same time, default 1
   --max-seconds X     the longest utterance; default what the window holds
   --cards             the table of cards too: what of MetaVoice-1B fits which
@@ -29,6 +30,7 @@ const known = {
   dtype: { type: 'string' },
   quantization: { type: 'string' },
   decoder: { type: 'string' },
+  quality: { type: 'string' },
   'batch-size': { type: 'string' },
   'max-seconds': { type: 'string' },
   cards: { type: 'boolean' },
@@ -38,10 +40,12 @@ const known = {
 export async function run(args: string[], terminal: Terminal): Promise<void> {
   const { values, positionals } = parseArgs({ args, options: known, allowPositionals: true });
   requirePositionals(positionals, []);
-  const { model, device, dtype, quantization, decoder, cards: withCards = false, json = false } = values;
+  const { model, device, dtype, quantization, decoder, quality } = values;
+  const { cards: withCards = false, json = false } = values;
   const batchSize = numberArgument(values['batch-size'], 'batch-size');
   const maxSeconds = numberArgument(values['max-seconds'], 'max-seconds');
-  const found = plan({ model, device, dtype, quantization, decoder, batchSize, maxSeconds } as PlanOptions);
+  const request = { model, device, dtype, quantization, decoder, quality, batchSize, maxSeconds };
+  const found = plan(request as PlanOptions);
   const table = withCards ? cardTable(publishedSizes) : null;
   const text = json
     ? `${JSON.stringify(table ? { ...found, cards: table.map(cardFacts) } : found)}\n`

@@ -277,6 +277,8 @@ const told = [
   'endReason',
   'decoder',
   'decoderReason',
+  'enhanced',
+  'enhancedReason',
   'timings',
   'health',
   'check',

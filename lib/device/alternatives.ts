@@ -24,10 +24,11 @@ const shortest = 2;
 const mostTold = 4;
 
 /** `float16 with int8 weights and diffusion` */
-export function describeRequest({ dtype, quantization, decoder, batchSize }: MemoryRequest): string {
+export function describeRequest(request: MemoryRequest): string {
+  const { dtype, quantization, decoder, batchSize, quality } = request;
   const extras = [
     ...(quantization === 'none' ? [] : [`${quantization} weights`]),
-    ...(decoder === 'diffusion' ? ['diffusion'] : []),
+    ...(decoder === 'diffusion' ? [quality === 'whole' ? 'diffusion of the whole' : 'diffusion'] : []),
     ...(batchSize > 1 ? [`a batch of ${batchSize}`] : []),
   ];
   return extras.length === 0 ? dtype : `${dtype} with ${extras.join(' and ')}`;
@@ -47,8 +48,9 @@ export function alternativesTo(
 }
 
 /** Settings that can be changed one by one. */
-function choices({ dtype, quantization, decoder }: MemoryRequest, gpu: boolean): Change[] {
+function choices({ dtype, quantization, decoder, quality }: MemoryRequest, gpu: boolean): Change[] {
   return [
+    ...(decoder === 'diffusion' && quality === 'whole' ? [{ quality: 'stream' } as const] : []),
     ...(decoder === 'diffusion' ? [{ decoder: 'encodec' } as const] : []),
     ...(dtype === 'float32' ? [{ dtype: gpu ? 'float16' : 'bfloat16' } as const] : []),
     ...(quantization === 'none' ? [{ quantization: 'int8' } as const] : []),
@@ -110,8 +112,10 @@ export function describeAlternatives(alternatives: readonly Alternative[]): stri
   return `what would fit: ${words.join(', or ')}`;
 }
 
-function describeChange({ dtype, quantization, decoder, batchSize, maxSeconds }: Change): string {
+function describeChange(change: Change): string {
+  const { dtype, quantization, decoder, batchSize, maxSeconds, quality } = change;
   return [
+    ...(quality === undefined ? [] : [`quality '${quality}'`]),
     ...(decoder === undefined ? [] : [`decoder '${decoder}'`]),
     ...(dtype === undefined ? [] : [`dtype '${dtype}'`]),
     ...(quantization === undefined ? [] : [`${quantization} weights`]),

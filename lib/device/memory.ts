@@ -5,7 +5,7 @@
 
 import type { Dtype } from '../native/contract.js';
 import type { Quantization } from '../options.js';
-import type { ModelSizes, StageSizes } from './model-sizes.js';
+import type { BandSizes, DiffusionSizes, ModelSizes, StageSizes } from './model-sizes.js';
 
 /** What decides the bytes of a model of given sizes. */
 export interface MemoryRequest {
@@ -16,6 +16,8 @@ export interface MemoryRequest {
   readonly batchSize: number;
   /** Longest utterance, in seconds; null: as long as the window allows. */
   readonly maxSeconds: number | null;
+  /** How diffusion goes: in windows of a second and their context, or over a whole utterance. In windows when omitted. */
+  readonly quality?: 'stream' | 'whole';
 }
 
 /** Bytes of each part, on the device that computes. */
@@ -32,7 +34,7 @@ export interface MemoryParts {
   keyValueCache: number;
   /** Activations, and the libraries' own buffers. */
   working: number;
-  /** What a step that overflowed needs to be done again in float32. */
+  /** What a step, and a diffusion window, that overflowed need to be done again in float32. */
   redo: number;
   /** libtorch itself; on a GPU the CUDA context and the code of its kernels. */
   runtime: number;
@@ -69,8 +71,10 @@ export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: bool
     // In the order in which they are read, beside the mapped file they came from.
     enhancer: gpu ? 0 : (enhancer?.parameters ?? 0) * 4 * 2,
     keyValueCache: cache * batchSize,
-    working: workingBytes(request, gpu),
-    redo: firstStage ? redoBytes(firstStage, dtype, cache) : 0,
+    working: workingBytes(sizes, request, gpu),
+    redo:
+      (firstStage ? redoBytes(firstStage, dtype, cache) : 0) +
+      (diffusion && decoder === 'diffusion' ? diffusionRedoBytes(diffusion, dtype, gpu) : 0),
     runtime: gpu ? gpuRuntime : cpuRuntime,
   };
 }
@@ -129,6 +133,53 @@ function redoBytes(stage: StageSizes, dtype: Dtype, cache: number): number {
   return countStage(stage).largestMatrix * 4 + (dtype === 'float16' ? cache : 0);
 }
 
+/** Bands that are computed side by side: on a GPU all, where their networks have one form. */
+function bandsTogether({ bands }: DiffusionSizes, gpu: boolean): number {
+  const form = ({ channels, kernel, stride, residualBlocks, steps }: BandSizes) =>
+    JSON.stringify([channels, kernel, stride, residualBlocks, steps]);
+  return gpu && new Set(bands.map(form)).size === 1 ? bands.length : 1;
+}
+
+/** The largest matrix of a layer, of all bands that are computed together. */
+function largestDiffusionMatrix(sizes: DiffusionSizes, gpu: boolean): number {
+  const matrices = sizes.bands.flatMap(({ channels, kernel }) =>
+    channels.flatMap((width, level) => [3 * width * width, kernel * width * (channels[level - 1] ?? 1)]),
+  );
+  return bandsTogether(sizes, gpu) * Math.max(...matrices);
+}
+
+/** One matrix upcast at a time; one thread does it while another redoes a step. */
+const diffusionRedoBytes = (sizes: DiffusionSizes, dtype: Dtype, gpu: boolean): number =>
+  dtype === 'float32' ? 0 : largestDiffusionMatrix(sizes, gpu) * 4;
+
+/** Seconds that a window of diffusion hears at the most: one of its own, 0.2 behind and before it. */
+const windowSeconds = 1.4;
+
+/** Seconds of sound that are computed at once with `quality: 'whole'`. */
+function wholeSeconds({ firstStage, codec }: ModelSizes, { maxSeconds }: MemoryRequest): number {
+  const longest = firstStage && codec ? firstStage.positions / codebooks / codec.frameRate : Infinity;
+  const seconds = Math.min(longest, maxSeconds ?? Infinity);
+  return Number.isFinite(seconds) ? seconds : windowSeconds;
+}
+
+/** What the EnCodec decoder holds for a second of sound that it decodes at once: measured at the published size. */
+const codecBytesPerSecond = 33 * MB;
+
+/**
+ * What passes between the layers is float32. At the highest it is the outputs of all encoders, the condition, and five
+ * tensors of the level in hand, each as large as that of the widest level. On the CPU the libraries copy a matrix into a
+ * layout of their own; measured at the published size, 114 MB for 0.25 s and 163 MB for 1.5 s.
+ */
+function diffusionBytes(sizes: DiffusionSizes, dtype: Dtype, seconds: number, gpu: boolean): number {
+  const { bands, sampleRate } = sizes;
+  const floats = bands.map(({ channels, stride }) => {
+    const widest = Math.max(...channels.map((width, level) => width / stride ** (level + 1)));
+    return (channels.length + 6) * widest;
+  });
+  const activations = bandsTogether(sizes, gpu) * Math.max(...floats) * 4 * Math.ceil(seconds * sampleRate);
+  return activations + (gpu ? 0 : largestDiffusionMatrix(sizes, gpu) * bytesOf[dtype]);
+}
+
 /** Resident pages of libtorch 2.13 on Linux, and of what it sets up: measured, 83 to 90 MB. */
 const cpuRuntime = 90 * MB;
 
@@ -137,8 +188,15 @@ const gpuRuntime = 500 * MB;
 
 /**
  * CPU: prompt, second-stage window, decoder, the JavaScript heap; measured at the published size, 50 to 120 MB. GPU:
- * workspaces of cuBLAS and cuDNN as well; 0.2 to 0.3 GB by published reports. A diffusion window needs little more.
+ * workspaces of cuBLAS and cuDNN as well; 0.2 to 0.3 GB by published reports. The sound of a whole utterance, and of what
+ * diffusion hears, comes beside it.
  */
-function workingBytes({ decoder }: MemoryRequest, gpu: boolean): number {
-  return (gpu ? 250 : 110) * MB + (decoder === 'diffusion' ? 100 * MB : 0);
+function workingBytes(sizes: ModelSizes, request: MemoryRequest, gpu: boolean): number {
+  const { dtype, decoder, quality } = request;
+  const { codec, diffusion } = sizes;
+  const seconds = quality === 'whole' ? wholeSeconds(sizes, request) : windowSeconds;
+  const diffuses = diffusion && decoder === 'diffusion';
+  const sound = codec && (diffuses || quality === 'whole') ? codecBytesPerSecond * seconds : 0;
+  const common = (gpu ? 250 : 110) * MB;
+  return common + sound + (diffuses ? diffusionBytes(diffusion, dtype, seconds, gpu) : 0);
 }

@@ -2,6 +2,7 @@
 
 import type {
   CodecManifest,
+  DiffusionBand,
   DiffusionManifest,
   Manifest,
   PartManifest,
@@ -24,14 +25,23 @@ export type StageSizes = Pick<
   | 'activation'
 >;
 
+/** The diffusion networks together, and the form of each. */
+export interface DiffusionSizes {
+  parameters: number;
+  /** Of the sound, in Hz. */
+  sampleRate: number;
+  bands: readonly BandSizes[];
+}
+
+export type BandSizes = Pick<DiffusionBand, 'channels' | 'kernel' | 'stride' | 'residualBlocks' | 'steps'>;
+
 /** Absent parts are null and cost nothing. Parameters are single numbers, whatever their dtype. */
 export interface ModelSizes {
   firstStage: StageSizes | null;
   secondStage: StageSizes | null;
   speakerEncoder: { parameters: number } | null;
   codec: { parameters: number; frameRate: number } | null;
-  /** The four diffusion networks together. */
-  diffusion: { parameters: number } | null;
+  diffusion: DiffusionSizes | null;
   enhancer?: { parameters: number } | null;
   /** Rows of guidance of an utterance; 2 unless the model's makers advise guidance towards the text, too. */
   guidanceRows?: number;
@@ -64,7 +74,17 @@ export const publishedSizes: ModelSizes = {
   speakerEncoder: { parameters: 1_423_616 },
   // Encoder, decoder and 32 codebooks of 1,024 × 128.
   codec: { parameters: 19_046_114, frameRate: 75 },
-  diffusion: { parameters: 1_145_740_032 },
+  diffusion: {
+    parameters: 1_145_740_032,
+    sampleRate: 24_000,
+    bands: Array.from({ length: 4 }, () => ({
+      channels: [48, 192, 768, 3072],
+      kernel: 8,
+      stride: 4,
+      residualBlocks: 2,
+      steps: 1000,
+    })),
+  },
 };
 
 export const sizesOfManifest = ({
@@ -80,7 +100,7 @@ export const sizesOfManifest = ({
   secondStage,
   speakerEncoder: speakerEncoder && { parameters: floatsIn(speakerEncoder) },
   codec: codec && { parameters: floatsIn(codec), frameRate: frameRateOf(codec) },
-  diffusion: diffusion ? { parameters: numbersOf(diffusion) } : null,
+  diffusion: diffusion ? { ...diffusion, parameters: numbersOf(diffusion) } : null,
   enhancer: enhancer ? { parameters: floatsIn(enhancer) } : null,
   ...(typeof sampling?.guidance === 'object' && (sampling.guidance.prompt ?? 1) > 1 && { guidanceRows: 3 }),
 });
@@ -98,7 +118,7 @@ export const sizesOfPlan = ({
   secondStage: secondStage?.manifest ?? null,
   speakerEncoder: speakerEncoder && { parameters: numbersIn(speakerEncoder) },
   codec: codec && { parameters: numbersIn(codec), frameRate: frameRateOf(codec.manifest) },
-  diffusion: diffusion && { parameters: numbersIn(diffusion) },
+  diffusion: diffusion && { ...diffusion.manifest, parameters: numbersIn(diffusion) },
   enhancer: enhancer && { parameters: numbersIn(enhancer) },
 });
 

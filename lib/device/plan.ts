@@ -33,6 +33,8 @@ export interface MemoryPlan {
   readonly batchSize: number;
   /** Seconds of the longest utterance that is planned for; null: what the window holds. */
   readonly maxSeconds: number | null;
+  /** How the diffusion decoder goes: in windows, or over a whole utterance. */
+  readonly quality: 'stream' | 'whole';
   /** Bytes of each part. */
   readonly parts: Readonly<MemoryParts>;
   /** Bytes of all parts, at the highest. */
@@ -87,6 +89,7 @@ export function planMemory(
     name: device.name,
     computeCapability: device.computeCapability,
     ...request,
+    quality: request.quality ?? 'stream',
     parts,
     total,
     available,

@@ -55,6 +55,7 @@ export interface Tally {
   firstStage: number;
   secondStage: number;
   decoder: number;
+  enhancer: number;
   steps: number;
   health: SpeechHealth;
   checks: CheckLog;
@@ -68,6 +69,7 @@ export const emptyTally = (): Tally => ({
   firstStage: 0,
   secondStage: 0,
   decoder: 0,
+  enhancer: 0,
   steps: 0,
   health: { redoneSteps: 0, redoneWindows: 0 },
   checks: new CheckLog(),
@@ -109,6 +111,7 @@ export async function* chunks(
       if (tally.firstAudio === null && isAudible(chunk.samples)) {
         tally.firstAudio = chunk.readyMilliseconds;
         told.firstAudio(tally.firstAudio);
+        plan.onFirstAudio(tally.firstAudio);
       }
       told.chunk(chunk);
       if (chunk.last) tally.total = chunk.readyMilliseconds;

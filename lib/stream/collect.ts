@@ -10,7 +10,7 @@ import type { CheckReport } from './check-report.js';
 import type { AudioChunk, SpeechHealth, Tally } from './chunks.js';
 import { type Codes, joinCodes } from './codes.js';
 import { joinSamples } from './joins.js';
-import type { DecoderChoice } from './plan.js';
+import type { DecoderChoice, EnhancerChoice } from './plan.js';
 
 /** Where the time of a request went, in milliseconds. */
 export interface SpeechTimings {
@@ -21,6 +21,8 @@ export interface SpeechTimings {
   firstStage: number;
   secondStage: number;
   decoder: number;
+  /** Beside the others: while one chunk is enhanced the next one is being said. 0 where speech is not enhanced. */
+  enhancer: number;
   /**
    * To the first sound in JavaScript, and to the end: what the call of `stream()` or `synthesize()` took, and the time since
    * the first pull. The time between the two does not count, as nothing is computed then. A chunk sounds that has a sample
@@ -45,6 +47,7 @@ interface SpeechParts {
   health: SpeechHealth;
   check: CheckReport;
   decoder: DecoderChoice;
+  enhancement: EnhancerChoice;
 }
 
 let createSpeech: (parts: SpeechParts) => Speech;
@@ -71,6 +74,9 @@ export class Speech {
   /** What turned the codes into sound, and why that. */
   readonly decoder: 'encodec' | 'diffusion';
   readonly decoderReason: string;
+  /** Whether it went through the enhancer, and why. */
+  readonly enhanced: boolean;
+  readonly enhancedReason: string;
 
   private constructor(parts: SpeechParts) {
     this.samples = parts.samples;
@@ -85,6 +91,8 @@ export class Speech {
     this.check = parts.check;
     this.decoder = parts.decoder.decoder;
     this.decoderReason = parts.decoder.reason;
+    this.enhanced = parts.enhancement.enhanced;
+    this.enhancedReason = parts.enhancement.reason;
   }
 
   static {
@@ -129,6 +137,7 @@ export async function collect(
     seed: number;
     sampleRate: number;
     decoder: DecoderChoice;
+    enhancement: EnhancerChoice;
     loudness: number | 'off';
     check: CheckMode;
     tally: Readonly<Tally>;
@@ -138,7 +147,7 @@ export async function collect(
 ): Promise<Speech> {
   const all: AudioChunk[] = [];
   for await (const chunk of source) all.push(chunk);
-  const { seed, sampleRate, loudness, decoder, check, tally, halted } = request;
+  const { seed, sampleRate, loudness, decoder, enhancement, check, tally, halted } = request;
   const endReason = all.at(-1)?.endReason;
   if (!endReason) halted.throwIfAborted();
   if (!endReason)
@@ -151,6 +160,7 @@ export async function collect(
     loudness,
     seed,
     decoder,
+    enhancement,
     endReason,
     codes: joinCodes(all.map((chunk) => chunk.codes)),
     health: { ...tally.health },
@@ -161,6 +171,7 @@ export async function collect(
       firstStage: tally.firstStage,
       secondStage: tally.secondStage,
       decoder: tally.decoder,
+      enhancer: tally.enhancer,
       firstAudio: tally.firstAudio ?? total,
       total,
       steps: tally.steps,

@@ -24,4 +24,14 @@ export class Enhancement {
     if (last) pieces.push(await enhancer.finish());
     return joinSamples(pieces);
   }
+
+  /** Milliseconds of computing so far. */
+  get spent(): number {
+    return this.#enhancer?.spent() ?? 0;
+  }
+
+  /** Nobody waits for it any more. Idempotent. */
+  cancel(): void {
+    this.#enhancer?.cancel();
+  }
 }

@@ -2,7 +2,7 @@
 
 import type { CallSite } from '../call-site.js';
 import type { Checker } from '../check/checker.js';
-import type { NativeEnhancer, NativeUtterance } from '../native/contract.js';
+import type { NativeEnhancer, NativeLeveller, NativeUtterance } from '../native/contract.js';
 import type { CheckMode, OnProgress } from '../options.js';
 import type { Pause } from '../text/segment.js';
 import type { SpokenContext } from './context.js';
@@ -31,6 +31,13 @@ export interface DecoderChoice {
   readonly reason: string;
 }
 
+/** Whether speech goes through the enhancer, and why. */
+export interface EnhancerChoice {
+  readonly enhanced: boolean;
+  /** In words. */
+  readonly reason: string;
+}
+
 /** A text that is read segment by segment. */
 export interface PlannedText {
   /** The next segment; null after the last one, and after `cancel()`. One call at a time. */
@@ -46,6 +53,7 @@ export interface PlannedText {
 export interface SpeechPlan {
   readonly seed: number;
   readonly decoder: DecoderChoice;
+  readonly enhancement: EnhancerChoice;
   /** Of what the engine gives, of that enhanced, and of what is handed out; in Hz. */
   readonly spokenRate: number;
   readonly enhancedRate: number;
@@ -70,6 +78,8 @@ export interface SpeechPlan {
   readonly site: CallSite;
   /** Called with the first chunk that something was done again for. */
   onRedone(): void;
+  /** Called with the time of the first sound, in milliseconds since the request began. */
+  onFirstAudio(milliseconds: number): void;
   /** Throws ERR_DISPOSED once the model is. */
   requireOpen(): void;
   /** Calls back when the model is disposed of; returns how to forget that. */
@@ -89,6 +99,8 @@ export interface SpeechPlan {
     attempt: number,
     before: SpokenContext | null,
   ): NativeUtterance;
+  /** For the whole speech; null where its loudness is left, or is that of each segment on its own. */
+  leveller(): NativeLeveller | null;
   /** For the whole speech; null where it is not enhanced. */
   enhancer(): NativeEnhancer | null;
   readonly check: CheckMode;

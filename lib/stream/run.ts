@@ -9,9 +9,11 @@ import { type Codes, splitCodes } from './codes.js';
 import { ContextKeeper } from './context.js';
 import { Enhancement } from './enhancement.js';
 import { cutChunk, fadeIn, fadeOut, withSilence } from './joins.js';
+import { Levelling } from './levelling.js';
 import type { PlannedSegment, SpeechPlan } from './plan.js';
 import { RateChange } from './rate-change.js';
 import { type BegunSegment, SegmentsAhead, type SpokenUtterance } from './segments-ahead.js';
+import { unlessAborted } from './unless-aborted.js';
 
 export class Run {
   readonly #plan: SpeechPlan;
@@ -19,6 +21,7 @@ export class Run {
   readonly #clock: () => number;
   readonly #ahead: SegmentsAhead;
   readonly #context: ContextKeeper | null;
+  readonly #levelling: Levelling;
   readonly #enhancement: Enhancement;
   readonly #rateChange: RateChange;
   #speaker: Float32Array | null = null;
@@ -42,6 +45,7 @@ export class Run {
     this.#tally = tally;
     this.#clock = clock;
     this.#context = plan.continues ? new ContextKeeper() : null;
+    this.#levelling = new Levelling(plan.leveller);
     this.#enhancement = new Enhancement(plan.enhancer);
     this.#rateChange = new RateChange(plan.enhancedRate, plan.sampleRate);
     this.#ahead = new SegmentsAhead(plan.text, (...segment) => this.#start(...segment), plan.concurrent);
@@ -79,6 +83,7 @@ export class Run {
 
   cancel(): void {
     this.#ahead.cancel();
+    this.#enhancement.cancel();
     this.#tally.checks.cancel();
   }
 
@@ -134,9 +139,11 @@ export class Run {
     return { ...chunk, textOffset, textLength: this.#plan.text.length - textOffset };
   }
 
-  #accept(whole: NativeChunk, halted: AbortSignal): Promise<AudioChunk> {
+  async #accept(whole: NativeChunk, halted: AbortSignal): Promise<AudioChunk> {
     this.#context?.add(whole);
-    const native = cutChunk(whole, this.#roomFrames(), this.#plan.hop);
+    const cut = cutChunk(whole, this.#roomFrames(), this.#plan.hop);
+    const levelling = () => unlessAborted(halted, this.#levelling.convert(cut.samples));
+    const native = { ...cut, samples: await asking(this.#plan.site, levelling) };
     const { last } = this.#current!.segment;
     const firstFrame = this.#frames;
     this.#frames += native.frames;
@@ -165,8 +172,9 @@ export class Run {
   ): Promise<AudioChunk> {
     const { sampleRate, onProgress, text, site } = this.#plan;
     const { index: segment, segment: place } = this.#current!;
-    const enhancing = () => unlessHalted(halted, this.#enhancement.convert(spoken, this.#finished));
+    const enhancing = () => unlessAborted(halted, this.#enhancement.convert(spoken, this.#finished));
     const enhanced = await asking(site, enhancing);
+    this.#tally.enhancer = this.#enhancement.spent;
     const samples = await this.#rateChange.convert(enhanced, this.#finished, halted);
     const startSeconds = this.#handedOut / sampleRate;
     this.#handedOut += samples.length;
@@ -234,16 +242,6 @@ export class Run {
     if (utterance.checks)
       this.#tally.checks.add(utterance.checks, this.#startSeconds, () => utterance.cancel());
   }
-}
-
-/** What comes of the work; the signal's reason as soon as nobody waits for it any more. */
-function unlessHalted<T>(halted: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const leave = () => reject(halted.reason);
-    halted.addEventListener('abort', leave, { once: true });
-    if (halted.aborted) leave();
-    work.then(resolve, reject).finally(() => halted.removeEventListener('abort', leave));
-  });
 }
 
 const internal = (expected: string) => new MetaVoiceError('ERR_INTERNAL', `expected ${expected}`);

@@ -7,7 +7,7 @@ import { type ByteOptions, chunkBytes, resolveFormat } from './bytes.js';
 import type { CheckReport } from './check-report.js';
 import { type AudioChunk, chunks, emptyTally, type SpeechHealth, type Tally } from './chunks.js';
 import { collect, type Speech } from './collect.js';
-import type { DecoderChoice, SpeechPlan } from './plan.js';
+import type { DecoderChoice, EnhancerChoice, SpeechPlan } from './plan.js';
 import { nodeReadable } from './readable.js';
 import { webStream } from './web.js';
 
@@ -53,6 +53,11 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
   /** What turns the codes into sound, and why that. */
   get decoder(): DecoderChoice {
     return this.#plan.decoder;
+  }
+
+  /** Whether the speech goes through the enhancer, and why. */
+  get enhancement(): EnhancerChoice {
+    return this.#plan.enhancement;
   }
 
   /** LKFS that the speech is brought to, or `'off'`. */
@@ -120,8 +125,9 @@ export class SpeechStream implements AsyncIterable<AudioChunk> {
    * @param extra.load milliseconds that loading took, to be told in the timings
    */
   collect(extra: { load?: number } = {}): Promise<Speech> {
-    const { seed, sampleRate, loudness, decoder, check } = this.#plan;
+    const { seed, sampleRate, loudness, decoder, enhancement, check } = this.#plan;
     const halted = this.#halt.signal;
-    return collect(this, { seed, sampleRate, loudness, decoder, check, tally: this.#tally, halted }, extra);
+    const request = { seed, sampleRate, loudness, decoder, enhancement, check, tally: this.#tally, halted };
+    return collect(this, request, extra);
   }
 }

@@ -1,8 +1,10 @@
-// NativeEnhancer of lib/native/contract.ts: one speech on its way through the enhancer, on the engine's second thread.
+// NativeEnhancer of lib/native/contract.ts: one speech on its way through the enhancer, on a thread of the engine's own.
 #pragma once
 
 #include <napi.h>
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -25,16 +27,22 @@ class EnhancerObject : public Napi::ObjectWrap<EnhancerObject> {
  private:
   Napi::Value push(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
+  Napi::Value spent(const Napi::CallbackInfo& info);
+  void cancel(const Napi::CallbackInfo& info);
 
-  // Touched by jobs of the second thread alone, which come one after another.
+  // Touched by side jobs alone, which come one after another, but for the time.
   struct Speech {
-    int64_t sample_rate;
+    int64_t sample_rate = 0;
+    core::Stopped stopped;
     std::optional<engine::Enhancer> enhancer;
+    std::atomic<double> milliseconds{0};
 
     engine::Enhancer& on(const engine::SpeechModel& model);
+    at::Tensor timed(const std::function<at::Tensor()>& work);
   };
 
   std::shared_ptr<Host> host_;
+  std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<Speech> speech_;
 };
 

@@ -42,6 +42,11 @@ void Host::stop() {
   mailbox_->close();
 }
 
+// Jobs run on threads of the scheduler, which is there as long as they are.
+core::Stopped Host::stopped_by(std::shared_ptr<const std::atomic<bool>> flag) const {
+  return [flag = std::move(flag), scheduler = scheduler_.get()] { return flag->load(std::memory_order_relaxed) || scheduler->stopping(); };
+}
+
 std::shared_ptr<Task> Host::begin(Napi::Env env) {
   auto task = std::make_shared<Task>(env);
   tasks_.insert(task);

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,6 +12,7 @@
 
 #include "binding/mailbox.h"
 #include "binding/values.h"
+#include "core/stop.h"
 #include "engine/scheduler.h"
 #include "engine/speech_model.h"
 
@@ -41,9 +43,16 @@ class Host : public std::enable_shared_from_this<Host> {
   template <class Work, class Answer>
   Napi::Value run(Napi::Env env, Work work, Answer answer);
 
-  // The same on the engine's second thread, beside the decode steps.
+  // The same beside the decode steps and the chunks, on the engine's thread for side jobs.
   template <class Work, class Answer>
   Napi::Value run_beside(Napi::Env env, Work work, Answer answer);
+
+  // Work that takes long, on the engine thread: `work(model, stopped)` -> { done, cancel() }, the promise and what stops the work.
+  template <class Work, class Answer>
+  Napi::Value run_stoppable(Napi::Env env, Work work, Answer answer);
+
+  // For jobs: whether this was set, or the model is being disposed of.
+  core::Stopped stopped_by(std::shared_ptr<const std::atomic<bool>> flag) const;
 
   // Loads the model on the engine thread; `answer(env)` makes the value of the promise.
   template <class Answer>
@@ -105,6 +114,16 @@ Napi::Value Host::run(Napi::Env env, Work work, Answer answer) {
 template <class Work, class Answer>
 Napi::Value Host::run_beside(Napi::Env env, Work work, Answer answer) {
   return run_on(&engine::Scheduler::post_beside, env, std::move(work), std::move(answer));
+}
+
+template <class Work, class Answer>
+Napi::Value Host::run_stoppable(Napi::Env env, Work work, Answer answer) {
+  const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  const Napi::Object result = Napi::Object::New(env);
+  result.Set("done", run(env, [work = std::move(work), stopped = stopped_by(cancelled)](const engine::SpeechModel& model) { return work(model, stopped); },
+                         std::move(answer)));
+  result.Set("cancel", Napi::Function::New(env, [cancelled](const Napi::CallbackInfo&) { *cancelled = true; }, "cancel"));
+  return result;
 }
 
 template <class Work, class Answer>

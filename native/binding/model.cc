@@ -1,6 +1,7 @@
 #include "binding/model.h"
 
 #include "binding/enhancer.h"
+#include "binding/leveller.h"
 #include "binding/samples.h"
 #include "binding/utterance.h"
 #include "binding/values.h"
@@ -30,13 +31,14 @@ Napi::Object read_facts(Napi::Env env, const engine::SpeechModel& model) {
   set("speakerEmbedding", encoder || model.has_first_stage(),
       [&] { return encoder ? model.speaker_encoder().width() : model.first_stage().speaker_width(); });
   facts.Set("weightBytes", static_cast<double>(model.weight_bytes()));
+  const std::optional<core::Error>& refused = model.refused_enhancer();
+  facts.Set("refusedEnhancer", refused ? js_error(env, *refused).Value() : env.Null());
   return facts;
 }
 
 Napi::Object statistics_to_js(Napi::Env env, const engine::Snapshot& now) {
   const Napi::Object result = Napi::Object::New(env);
   const auto set = [&](const char* name, auto value) { result.Set(name, static_cast<double>(value)); };
-  const auto set_time = [&](const char* name, double value) { result.Set(name, value < 0 ? env.Null() : Napi::Value(Napi::Number::New(env, value))); };
   set("active", now.active);
   set("resting", now.resting);
   set("parked", now.parked);
@@ -56,8 +58,6 @@ Napi::Object statistics_to_js(Napi::Env env, const engine::Snapshot& now) {
   set("audioSeconds", now.audio_seconds);
   set("batchStepsPerSecond", now.batch_steps_per_second);
   set("audioSecondsPerSecond", now.audio_seconds_per_second);
-  set_time("firstAudioP50", now.first_audio_p50);
-  set_time("firstAudioP95", now.first_audio_p95);
   return result;
 }
 
@@ -75,10 +75,11 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::second_stage_logits>("secondStageLogits"),
                       InstanceMethod<&ModelObject::encode>("encode"), InstanceMethod<&ModelObject::decode>("decode"),
                       InstanceMethod<&ModelObject::diffuse>("diffuse"),
-                      InstanceMethod<&ModelObject::enhancer>("enhancer"),
+                      InstanceMethod<&ModelObject::enhancer>("enhancer"), InstanceMethod<&ModelObject::leveller>("leveller"),
                       InstanceMethod<&ModelObject::enhance>("enhance"), InstanceMethod<&ModelObject::enhance_spectrum>("enhanceSpectrum"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
                       InstanceMethod<&ModelObject::statistics>("statistics"),
+                      InstanceMethod<&ModelObject::diffusion_loaded>("diffusionLoaded"),
                       InstanceMethod<&ModelObject::peak_device_bytes>("peakDeviceBytes"),
                       InstanceMethod<&ModelObject::dispose>("dispose")});
 }
@@ -106,6 +107,11 @@ Napi::Value ModelObject::start(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::statistics(const Napi::CallbackInfo& info) {
   return statistics_to_js(info.Env(), host_->scheduler().statistics());
+}
+
+// Once it is disposed of, the engine thread lets go of the model.
+Napi::Value ModelObject::diffusion_loaded(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), !host_->disposed() && host_->model()->diffusion_loaded());
 }
 
 Napi::Value ModelObject::reserve(const Napi::CallbackInfo& info) { return classes_->samples.New({info[0]}); }
@@ -192,8 +198,10 @@ Napi::Value ModelObject::diffuse(const Napi::CallbackInfo& info) {
     noise = flat.view({std::max<int64_t>(1, bands_), -1, flat.size(0) / rows});
   }
   const std::vector<int64_t> ends = info[4].IsNull() ? std::vector<int64_t>{} : integers_of(info[4], "chunkEnds");
-  return host_->run(
-      info.Env(), [=](const engine::SpeechModel& model) { return engine::diffuse(model, codes, seed, noise, steps, ends); }, floats_answer);
+  return host_->run_stoppable(
+      info.Env(),
+      [=](const engine::SpeechModel& model, const core::Stopped& stopped) { return engine::diffuse(model, codes, seed, noise, steps, ends, stopped); },
+      floats_answer);
 }
 
 Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {
@@ -203,11 +211,18 @@ Napi::Value ModelObject::enhancer(const Napi::CallbackInfo& info) {
   return classes_->enhancer.New({Napi::External<EnhancerObject::Start>::New(env, &start)});
 }
 
+Napi::Value ModelObject::leveller(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (host_->disposed()) throw js_error(env, disposed_error());
+  LevellerObject::Start start{host_, number_of(info[0], "loudness"), integer_of(info[1], "opening")};
+  return classes_->leveller.New({Napi::External<LevellerObject::Start>::New(env, &start)});
+}
+
 Napi::Value ModelObject::enhance(const Napi::CallbackInfo& info) {
   const at::Tensor samples = samples_of(info[0]);
   const int64_t rate = integer_of(info[1], "sampleRate");
-  return host_->run(
-      info.Env(), [=](const engine::SpeechModel& model) { return engine::enhance(model, samples, rate); },
+  return host_->run_stoppable(
+      info.Env(), [=](const engine::SpeechModel& model, const core::Stopped& stopped) { return engine::enhance(model, samples, rate, stopped); },
       [](Napi::Env env, const engine::EnhancedSignal& enhanced) -> Napi::Value {
         const Napi::Object result = Napi::Object::New(env);
         result.Set("samples", floats_to_js(env, enhanced.samples));
@@ -218,8 +233,9 @@ Napi::Value ModelObject::enhance(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::enhance_spectrum(const Napi::CallbackInfo& info) {
   const at::Tensor spectrum = floats_of(info[0], "spec"), levels = floats_of(info[1], "featErb"), bins = floats_of(info[2], "featSpec");
-  return host_->run(
-      info.Env(), [=](const engine::SpeechModel& model) { return engine::enhance_spectrum(model, spectrum, levels, bins); },
+  return host_->run_stoppable(
+      info.Env(),
+      [=](const engine::SpeechModel& model, const core::Stopped& stopped) { return engine::enhance_spectrum(model, spectrum, levels, bins, stopped); },
       [](Napi::Env env, const models::deep_filter::DeepFilter::Enhanced& enhanced) -> Napi::Value {
         const Napi::Object result = Napi::Object::New(env);
         result.Set("enhanced", floats_to_js(env, enhanced.spectrum));

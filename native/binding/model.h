@@ -15,6 +15,7 @@ struct Classes {
   Napi::FunctionReference utterance;
   Napi::FunctionReference samples;
   Napi::FunctionReference enhancer;
+  Napi::FunctionReference leveller;
 };
 
 class ModelObject : public Napi::ObjectWrap<ModelObject> {
@@ -32,6 +33,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value facts(const Napi::CallbackInfo& info);
   Napi::Value start(const Napi::CallbackInfo& info);
   Napi::Value statistics(const Napi::CallbackInfo& info);
+  Napi::Value diffusion_loaded(const Napi::CallbackInfo& info);
   Napi::Value reserve(const Napi::CallbackInfo& info);
   Napi::Value embed_speaker(const Napi::CallbackInfo& info);
   Napi::Value first_stage_logits(const Napi::CallbackInfo& info);
@@ -41,6 +43,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value decode(const Napi::CallbackInfo& info);
   Napi::Value diffuse(const Napi::CallbackInfo& info);
   Napi::Value enhancer(const Napi::CallbackInfo& info);
+  Napi::Value leveller(const Napi::CallbackInfo& info);
   Napi::Value enhance(const Napi::CallbackInfo& info);
   Napi::Value enhance_spectrum(const Napi::CallbackInfo& info);
   Napi::Value read_bandwidth(const Napi::CallbackInfo& info);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "binding/enhancer.h"
+#include "binding/leveller.h"
 #include "binding/model.h"
 #include "binding/samples.h"
 #include "binding/utterance.h"
@@ -77,11 +78,13 @@ void define_engine(Napi::Env env, Napi::Object exports) {
   classes->utterance = Napi::Persistent(UtteranceObject::define(env));
   classes->samples = Napi::Persistent(SamplesObject::define(env));
   classes->enhancer = Napi::Persistent(EnhancerObject::define(env));
+  classes->leveller = Napi::Persistent(LevellerObject::define(env));
   // The references die with the functions that hold them, which the environment may outlive.
   classes->model.SuppressDestruct();
   classes->utterance.SuppressDestruct();
   classes->samples.SuppressDestruct();
   classes->enhancer.SuppressDestruct();
+  classes->leveller.SuppressDestruct();
   exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
   exports.Set("threads", Napi::Number::New(env, at::get_num_threads()));
   exports.Set("cuda", Napi::Function::New(env, cuda, "cuda"));

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/stop.h"
 #include "models/deep_filter/deep_filter.h"
 #include "ops/sinc_resample.h"
 
@@ -14,7 +15,8 @@ namespace metavoice::engine {
 
 class Enhancer {
  public:
-  Enhancer(const models::deep_filter::DeepFilter& network, int64_t sample_rate);
+  // `stopped` is asked for every second of the signal; then push() throws ABORT_ERR, and nothing may follow.
+  Enhancer(const models::deep_filter::DeepFilter& network, int64_t sample_rate, core::Stopped stopped = {});
 
   int64_t sample_rate() const { return network_.sample_rate(); }
 
@@ -29,7 +31,11 @@ class Enhancer {
     ops::SincResampler::State state;
   };
 
+  void push(const float* samples, int64_t count, models::deep_filter::Frame& out);
+
   const models::deep_filter::DeepFilter& network_;
+  const int64_t rate_;  // of what comes
+  core::Stopped stopped_;
   std::optional<Resampling> resampling_;
   models::deep_filter::DeepFilter::State state_;
 };

@@ -47,22 +47,11 @@ bool Scheduler::post(std::function<void()> job) {
   return true;
 }
 
-bool Scheduler::post_beside(std::function<void()> job) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return false;
-    side_jobs_.push_back(std::move(job));
-  }
-  claimed_.notify_one();
-  return true;
-}
-
 bool Scheduler::add(std::shared_ptr<Utterance> utterance) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return false;
     require_room(*utterance);
-    utterance->came = Clock::now();
     places_.wait(std::move(utterance));
   }
   changed_.notify_one();
@@ -105,6 +94,7 @@ void Scheduler::request_stop(std::function<void()> when_stopped) {
   }
   changed_.notify_one();
   claimed_.notify_one();
+  side_jobs_.request_stop();
 }
 
 void Scheduler::stop() {
@@ -153,12 +143,12 @@ void Scheduler::run() {
   }
   lock.unlock();
   second_thread_.join();
+  side_jobs_.join();
   lock.lock();
   claims_.clear();
   places_.each([](Utterance& utterance) { utterance.release(); });
   places_.clear();
   jobs_.clear();
-  side_jobs_.clear();
   const std::function<void()> when_stopped = std::move(when_stopped_);
   lock.unlock();
   batch_step_.reset();
@@ -235,21 +225,10 @@ Scheduler::Claim Scheduler::next_claim() {
 void Scheduler::say_chunks() {
   const c10::InferenceMode inference;
   core::SideStream stream;
-  bool beside = false;  // a job was done: where a chunk waits, it is its turn
   std::unique_lock lock(mutex_);
   while (true) {
-    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty() || !side_jobs_.empty(); });
+    claimed_.wait(lock, [this] { return stopping_ || !claims_.empty(); });
     if (stopping_) return;
-    beside = !side_jobs_.empty() && !(beside && !claims_.empty());
-    if (beside) {
-      std::function<void()> job = std::move(side_jobs_.front());
-      side_jobs_.pop_front();
-      lock.unlock();
-      job();
-      job = nullptr;  // what it holds goes before the lock comes back
-      lock.lock();
-      continue;
-    }
     {
       const Claim claim = next_claim();
       saying_ = true;
@@ -269,7 +248,6 @@ void Scheduler::say(const Claim& claim) {
   if (frames == 0) return;
   const models::encodec::Encodec& codec = claim.utterance->model()->codec();
   statistics_.count_audio(static_cast<double>(frames * codec.hop()) / static_cast<double>(codec.sample_rate()));
-  if (claim.due.opening && !claim.utterance->continues()) statistics_.count_first_audio(milliseconds_since(claim.utterance->came));
 }
 
 void Scheduler::step_together() {

@@ -1,7 +1,7 @@
 // The engine thread: all utterances that have a place advance one decode step together as one batch, and come and go at any
 // launch; their prompts run in between, and jobs (a voice, a stage on its own), in order. Beside it a second thread says
-// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own; and in between does jobs that
-// need no place, such as enhancing what was said.
+// their chunks, one after another: second stage and decoder, on a GPU in a stream of its own. A third one does side jobs, which
+// need neither: enhancing what was said, while the next chunk is being said.
 #pragma once
 
 #include <atomic>
@@ -17,6 +17,7 @@
 
 #include "engine/batch_step.h"
 #include "engine/places.h"
+#include "engine/side_jobs.h"
 #include "engine/statistics.h"
 #include "engine/utterance.h"
 
@@ -45,17 +46,19 @@ class Scheduler {
 
   // Jobs must not throw. After stop() they are dropped and false comes back.
   bool post(std::function<void()> job);
-  // The same on the second thread.
-  bool post_beside(std::function<void()> job);
+  // The same on the third thread, in order among themselves.
+  bool post_beside(std::function<void()> job) { return side_jobs_.post(std::move(job)); }
   // Throws ERR_QUEUE_FULL, with the wait that is to be expected; never for a later segment of what is being spoken.
   bool add(std::shared_ptr<Utterance> utterance);
   // A reader took a chunk, or cancelled.
   void wake();
-  // Ends both threads after what they are at, dropping what waits; `when_stopped` is the last thing it does.
+  // Ends all threads after what they are at, dropping what waits; `when_stopped` is the last thing it does.
   // The first call counts; does not wait.
   void request_stop(std::function<void()> when_stopped);
   // Asks and waits. Idempotent; not from the engine's threads.
   void stop();
+  // For jobs that take long: the stop waits for them.
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   Snapshot statistics() const { return statistics_.snapshot(); }
 
@@ -86,12 +89,11 @@ class Scheduler {
   std::condition_variable changed_;
   std::condition_variable claimed_;  // for the second thread
   std::deque<std::function<void()>> jobs_;
-  std::deque<std::function<void()>> side_jobs_;  // of the second thread
   Places places_;                 // under the lock
   std::deque<Claim> claims_;      // in order, under the lock
   bool saying_ = false;           // one of them, on the second thread
   double mean_milliseconds_ = 0;  // of computing that an utterance took; 0 before the first has ended
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};  // set under the lock
   std::function<void()> when_stopped_;
 
   // Engine thread only.
@@ -99,6 +101,7 @@ class Scheduler {
   std::unique_ptr<layers::KvPool> pool_;
   std::optional<BatchStep> batch_step_;
 
+  SideJobs side_jobs_;         // on the third thread
   std::thread second_thread_;  // say_chunks()
   std::thread thread_;         // run()
 };

@@ -67,9 +67,14 @@ SpeechModel::SpeechModel(const ModelDescription& description)
     weight_bytes_ += weights.bytes_used();
   }
   if (const auto& part = description.enhancer) {
-    const core::Weights weights = core::Weights::open(part->file, {});
-    enhancer_.emplace(weights, part->config);
-    weight_bytes_ += weights.bytes_used();
+    try {
+      const core::Weights weights = core::Weights::open(part->file, {});
+      enhancer_.emplace(weights, part->config);
+      weight_bytes_ += weights.bytes_used();
+    } catch (const core::Error& error) {
+      if (error.code() != "ERR_CHECKPOINT") throw;
+      refused_enhancer_ = error;
+    }
   }
   check_agreement();
   core::synchronize(device_);
@@ -109,11 +114,18 @@ const models::FirstStage& SpeechModel::first_stage() const { return require_part
 const models::SecondStage& SpeechModel::second_stage() const { return require_part(second_stage_, "second stage"); }
 const models::SpeakerEncoder& SpeechModel::speaker_encoder() const { return require_part(speaker_encoder_, "speaker encoder"); }
 const models::encodec::Encodec& SpeechModel::codec() const { return require_part(codec_, "codec"); }
-const models::deep_filter::DeepFilter& SpeechModel::enhancer() const { return require_part(enhancer_, "enhancer"); }
+
+const models::deep_filter::DeepFilter& SpeechModel::enhancer() const {
+  if (refused_enhancer_) throw *refused_enhancer_;
+  return require_part(enhancer_, "enhancer");
+}
 
 const DiffusionPart& SpeechModel::diffusion() const {
   // What throws is tried again by the next one who asks.
-  std::call_once(diffusion_asked_, [this] { diffusion_.emplace(load_diffusion()); });
+  std::call_once(diffusion_asked_, [this] {
+    diffusion_.emplace(load_diffusion());
+    diffusion_loaded_ = true;
+  });
   return *diffusion_;
 }
 

@@ -2,10 +2,12 @@
 // decoder is loaded when it is first asked for: it is as large as all the others together, and not every request wants it.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <string>
 
+#include "core/error.h"
 #include "core/weights.h"
 #include "models/deep_filter/deep_filter.h"
 #include "models/diffusion/multi_band_diffusion.h"
@@ -66,7 +68,10 @@ class SpeechModel {
   const models::encodec::Encodec& codec() const;
   // Any thread; the first one loads it.
   const DiffusionPart& diffusion() const;
+  bool diffusion_loaded() const { return diffusion_loaded_.load(std::memory_order_relaxed); }
   const models::deep_filter::DeepFilter& enhancer() const;
+  // A model speaks without an enhancer: ERR_CHECKPOINT of one that was left out, because its weights are not sound.
+  const std::optional<core::Error>& refused_enhancer() const { return refused_enhancer_; }
 
   bool has_first_stage() const { return first_stage_.has_value(); }
   bool has_second_stage() const { return second_stage_.has_value(); }
@@ -88,10 +93,12 @@ class SpeechModel {
   std::optional<models::SpeakerEncoder> speaker_encoder_;
   std::optional<models::encodec::Encodec> codec_;
   std::optional<models::deep_filter::DeepFilter> enhancer_;
+  std::optional<core::Error> refused_enhancer_;
   std::optional<Part<models::diffusion::DiffusionConfig>> diffusion_part_;
   at::ScalarType dtype_;
   mutable std::once_flag diffusion_asked_;
   mutable std::optional<DiffusionPart> diffusion_;
+  mutable std::atomic<bool> diffusion_loaded_{false};
 };
 
 }  // namespace metavoice::engine

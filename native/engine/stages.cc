@@ -94,8 +94,9 @@ at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::
 }
 
 at::Tensor diffuse(const SpeechModel& model, const at::Tensor& codes, uint64_t seed, const at::Tensor& noise, int64_t steps,
-                   const std::vector<int64_t>& chunk_ends) {
-  DiffusionRequest request{{seed, 0, 0}, steps, chunk_ends, {}};
+                   const std::vector<int64_t>& chunk_ends, const core::Stopped& stopped) {
+  core::require_wanted(stopped);  // before the weights are loaded
+  DiffusionRequest request{{seed, 0, 0}, steps, chunk_ends, stopped};
   int64_t redone = 0;
   if (chunk_ends.empty()) return diffuse_whole(model, codes, request, noise, redone);
   WindowedDiffusion windows(model, std::move(request));
@@ -103,18 +104,19 @@ at::Tensor diffuse(const SpeechModel& model, const at::Tensor& codes, uint64_t s
   return windows.speak(codes.size(1));
 }
 
-EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate) {
+EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate, const core::Stopped& stopped) {
   core::require(samples.size(0) > 0, "samples to enhance");
-  Enhancer enhancer(model.enhancer(), sample_rate);
+  Enhancer enhancer(model.enhancer(), sample_rate, stopped);
   const at::Tensor first = enhancer.push(require_finite(samples, "recording"));
   return {require_finite(at::cat({first, enhancer.finish()}), "enhancer"), enhancer.sample_rate()};
 }
 
 models::deep_filter::DeepFilter::Enhanced enhance_spectrum(const SpeechModel& model, const at::Tensor& spectrum,
-                                                           const at::Tensor& levels, const at::Tensor& bins) {
+                                                           const at::Tensor& levels, const at::Tensor& bins,
+                                                           const core::Stopped& stopped) {
   const models::deep_filter::DeepFilter& enhancer = model.enhancer();
   const int64_t frames = spectrum.numel() / (2 * enhancer.bins());
-  return enhancer.enhance_spectrum(spectrum.view({frames, -1, 2}), levels.view({frames, -1}), bins.view({frames, -1, 2}));
+  return enhancer.enhance_spectrum(spectrum.view({frames, -1, 2}), levels.view({frames, -1}), bins.view({frames, -1, 2}), stopped);
 }
 
 }  // namespace metavoice::engine

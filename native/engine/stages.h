@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/stop.h"
 #include "engine/speech_model.h"
 
 namespace metavoice::engine {
@@ -38,19 +39,22 @@ at::Tensor decode(const SpeechModel& model, const at::Tensor& codes, const std::
 
 // codes [codebooks, frames] int64 -> samples [frames * hop] by diffusion of the whole: norms and levels over all of it.
 // `noise` [bands, draws, samples] float32 has a draw for each step, or is drawn from `seed` where it is undefined. With
-// `chunk_ends` in windows that follow such chunks (engine/windowed_diffusion.h), from the seed.
+// `chunk_ends` in windows that follow such chunks (engine/windowed_diffusion.h), from the seed. ABORT_ERR within an
+// evaluation of a network once it is stopped.
 at::Tensor diffuse(const SpeechModel& model, const at::Tensor& codes, uint64_t seed, const at::Tensor& noise, int64_t steps,
-                   const std::vector<int64_t>& chunk_ends);
+                   const std::vector<int64_t>& chunk_ends, const core::Stopped& stopped = {});
 
 struct EnhancedSignal {
   at::Tensor samples;
   int64_t sample_rate;  // the enhancer's
 };
-// samples [n] at any rate -> the same seconds at the enhancer's rate, between -1 and 1
-EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate);
+// samples [n] at any rate -> the same seconds at the enhancer's rate, between -1 and 1. ABORT_ERR within a second of the signal
+// once it is stopped.
+EnhancedSignal enhance(const SpeechModel& model, const at::Tensor& samples, int64_t sample_rate, const core::Stopped& stopped = {});
 
-// The enhancer's network: a spectrum [frames * bins * 2] and its features, all flat.
+// The enhancer's network: a spectrum [frames * bins * 2] and its features, all flat. ABORT_ERR within a frame once it is stopped.
 models::deep_filter::DeepFilter::Enhanced enhance_spectrum(const SpeechModel& model, const at::Tensor& spectrum,
-                                                           const at::Tensor& levels, const at::Tensor& bins);
+                                                           const at::Tensor& levels, const at::Tensor& bins,
+                                                           const core::Stopped& stopped = {});
 
 }  // namespace metavoice::engine

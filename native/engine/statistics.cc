@@ -4,19 +4,6 @@
 
 namespace metavoice::engine {
 
-namespace {
-
-constexpr size_t kRequests = 256;
-
-// Nearest rank: the smallest value that so many of them do not exceed.
-double percentile(std::vector<double> values, double share) {
-  const auto rank = static_cast<size_t>(std::max(0.0, share * static_cast<double>(values.size()) - 1e-9));
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(rank), values.end());
-  return values[rank];
-}
-
-}  // namespace
-
 int64_t Rate::second_of(Clock::time_point time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
@@ -49,12 +36,6 @@ void Statistics::count_audio(double seconds) {
   const std::lock_guard lock(mutex_);
   now_.audio_seconds += seconds;
   audio_.add(seconds, Rate::Clock::now());
-}
-
-void Statistics::count_first_audio(double milliseconds) {
-  const std::lock_guard lock(mutex_);
-  if (first_audio_.size() < kRequests) first_audio_.push_back(milliseconds);
-  else first_audio_[next_first_audio_++ % kRequests] = milliseconds;
 }
 
 void Statistics::count(Fate fate) {
@@ -95,10 +76,6 @@ Snapshot Statistics::snapshot() const {
   const auto now = Rate::Clock::now();
   result.batch_steps_per_second = steps_.per_second(now);
   result.audio_seconds_per_second = audio_.per_second(now);
-  if (!first_audio_.empty()) {
-    result.first_audio_p50 = percentile(first_audio_, 0.5);
-    result.first_audio_p95 = percentile(first_audio_, 0.95);
-  }
   return result;
 }
 

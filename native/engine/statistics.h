@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
-#include <vector>
 
 namespace metavoice::engine {
 
@@ -33,9 +32,6 @@ struct Snapshot {
   // Over the last ten seconds.
   double batch_steps_per_second = 0;
   double audio_seconds_per_second = 0;
-  // Milliseconds from the request to its first chunk, of the last 256 requests that had one; -1 before the first.
-  double first_audio_p50 = -1;
-  double first_audio_p95 = -1;
 };
 
 // A sum over the last ten seconds.
@@ -60,7 +56,6 @@ class Statistics {
  public:
   void count_step(int64_t utterances);
   void count_audio(double seconds);
-  void count_first_audio(double milliseconds);
   enum class Fate { ended, cancelled, failed, refused };
   void count(Fate fate);
   void set_pool(int64_t pages, int64_t page_bytes);
@@ -73,8 +68,6 @@ class Statistics {
   mutable std::mutex mutex_;
   Snapshot now_;
   Rate steps_, audio_;
-  std::vector<double> first_audio_;
-  size_t next_first_audio_ = 0;
 };
 
 }  // namespace metavoice::engine

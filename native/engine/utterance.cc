@@ -1,11 +1,8 @@
 #include "engine/utterance.h"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 
-#include "core/error.h"
-#include "ops/running_loudness.h"
+#include "engine/utterance_work.h"
 
 namespace metavoice::engine {
 
@@ -13,152 +10,7 @@ namespace {
 
 constexpr int kStepsPerLaunch = 8;
 
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total), start_(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() { total_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point start_;
-};
-
-std::optional<DiffusionRequest> diffusion_of(const UtteranceRequest& request, std::function<bool()> stopped) {
-  if (request.diffusion_steps == 0) return std::nullopt;
-  return DiffusionRequest{request.coarse.random, request.diffusion_steps, request.chunk_ends, std::move(stopped)};
-}
-
-std::vector<float> values_of(const at::Tensor& samples) {
-  const at::Tensor all = samples.contiguous();
-  return {all.data_ptr<float>(), all.data_ptr<float>() + all.numel()};
-}
-
 }  // namespace
-
-struct Utterance::Work {
-  Work(const SpeechModel& speech_model, const UtteranceRequest& wanted, std::function<bool()> stopped)
-      : model(speech_model),
-        request(wanted),
-        coarse(model.first_stage(), request.coarse),
-        fine(model.second_stage(), request.second_stage_text, request.coarse.speaker, request.coarse.random, request.coarse.context),
-        sound(model, diffusion_of(request, std::move(stopped)), request.whole) {
-    const models::FirstStageConfig& first = model.first_stage().config();
-    const auto is_text = [&](int64_t id) { return id > first.end_of_audio && id <= first.end_of_text; };
-    core::require(std::all_of(request.coarse.text.begin(), request.coarse.text.end(), is_text), "text ids of the first stage");
-    // An id outside its table would take a CUDA context with it.
-    const auto is_known = [&](int64_t id) { return id >= 0 && id < model.second_stage().vocabulary(); };
-    core::require(std::all_of(request.second_stage_text.begin(), request.second_stage_text.end(), is_known),
-                  "text ids of the second stage");
-    const std::vector<int64_t>& ends = request.chunk_ends;
-    const bool growing = std::adjacent_find(ends.begin(), ends.end(), std::greater_equal<>()) == ends.end();
-    core::require(!ends.empty() && ends[0] >= model.codec().first_frames() && growing,
-                  "chunks that grow and begin with as many frames as the codec's first piece needs");
-    if (request.loudness && !request.whole)
-      loudness.emplace(model.codec().sample_rate(), *request.loudness, ends[0] * model.codec().hop());
-  }
-
-  int64_t chunk_end(size_t index) const {
-    const std::vector<int64_t>& ends = request.chunk_ends;
-    if (index < ends.size()) return ends[index];
-    const int64_t length = ends.size() > 1 ? ends.back() - ends[ends.size() - 2] : ends.back();
-    return ends.back() + static_cast<int64_t>(index - ends.size() + 1) * length;
-  }
-
-  bool chunk_ready() const {
-    // One frame more at least: after the last frame there must be no chunk without frames.
-    const int64_t beyond = std::max<int64_t>(1, request.look_ahead + sound.context());
-    return coarse.ended() || (!request.whole && coarse.frames() >= chunk_end(chunks) + beyond);
-  }
-
-  // What the second stage may see for a chunk that ends at `last`: never more, however much exists.
-  at::Tensor visible(int64_t last) const { return coarse.codes(0, std::min(coarse.frames(), last + request.look_ahead)); }
-
-  at::Tensor whole_codes(const at::Tensor& all) {
-    const int64_t frames = all.size(1);
-    std::vector<at::Tensor> pieces = {fine.run_whole(all)};
-    const int64_t length = std::max<int64_t>(1, chunk_end(request.chunk_ends.size()) - chunk_end(request.chunk_ends.size() - 1));
-    for (int64_t first = pieces[0].size(1); first < frames; first += length) {
-      const int64_t last = std::min(first + length, frames);
-      pieces.push_back(fine.run(all.narrow(1, 0, std::min(frames, last + request.look_ahead)), first, last));
-    }
-    return at::cat(pieces, 1);
-  }
-
-  DueChunk claim() {
-    const int64_t frames = coarse.frames();
-    if (frames == 0)
-      throw core::Error("ERR_NO_AUDIO", "the model ended before the first frame of audio; try another seed or a longer text");
-    DueChunk due;
-    due.first = claimed;
-    due.last = request.whole ? frames : std::min(chunk_end(chunks), frames);
-    due.drawn_first = drawn;
-    due.drawn_last = request.whole ? frames : std::min(due.last + sound.context(), frames);
-    due.ended = coarse.ended() && due.drawn_last == frames;
-    due.coarse = request.whole ? coarse.codes(0, frames) : visible(due.drawn_last);
-    drawn = due.drawn_last;
-    due.opening = chunks == 0;
-    if (coarse.ended() && due.last == frames) due.end_reason = coarse.stopped() ? EndReason::end : EndReason::limit;
-    due.timings = timings;
-    due.timings.steps = coarse.steps();
-    due.redone = coarse.redone();
-    claimed = due.last;
-    ++chunks;
-    return due;
-  }
-
-  at::Tensor draw(const DueChunk& due) {
-    const Stopwatch watch(saying.second_stage);
-    if (request.whole) return whole_codes(due.coarse);
-    // At the end all of it may be known already.
-    if (due.drawn_first == due.drawn_last) return known.narrow(1, 0, 0);
-    return fine.run(due.coarse, due.drawn_first, due.drawn_last);
-  }
-
-  // As loud as was asked for; in chunks the gain is a running one.
-  at::Tensor levelled(const at::Tensor& samples) {
-    if (loudness) return ops::normalize_loudness(samples, *loudness);
-    return request.loudness ? ops::normalize_loudness(samples, model.codec().sample_rate(), *request.loudness) : samples;
-  }
-
-  Chunk say(const DueChunk& due) {
-    const at::Tensor drawn_codes = draw(due);
-    known = known.defined() ? at::cat({known, drawn_codes}, 1) : drawn_codes;
-    const int64_t frames = due.last - due.first;
-    const at::Tensor codes = known.narrow(1, 0, frames).contiguous();
-    known = known.narrow(1, frames, known.size(1) - frames);
-    Chunk chunk;
-    {
-      const Stopwatch watch(saying.decoder);
-      const at::Tensor decoded = sound.speak(drawn_codes, due.last, due.ended);
-      chunk.samples = values_of(levelled(decoded));
-      if (request.loudness) chunk.decoded = values_of(decoded);
-    }
-    chunk.codes.assign(codes.data_ptr<int64_t>(), codes.data_ptr<int64_t>() + codes.numel());
-    chunk.frames = frames;
-    chunk.first_frame = due.first;
-    chunk.end_reason = due.end_reason;
-    chunk.timings = due.timings;
-    chunk.timings.second_stage = saying.second_stage;
-    chunk.timings.decoder = saying.decoder;
-    chunk.health = {due.redone, fine.redone() + sound.redone()};
-    return chunk;
-  }
-
-  // What steps touch.
-  const SpeechModel& model;
-  const UtteranceRequest& request;
-  CoarseDecoder coarse;
-  Timings timings;
-  int64_t claimed = 0;  // frames
-  int64_t drawn = 0;    // frames that the second stage was asked for
-  size_t chunks = 0;    // that were claimed
-  // What saying a chunk touches.
-  FineDecoder fine;
-  SoundDecoder sound;
-  at::Tensor known;  // codes that were drawn behind the chunks that were said, [codebooks, n]
-  std::optional<ops::RunningLoudness> loudness;
-  Timings saying;
-};
 
 Utterance::Utterance(std::shared_ptr<const SpeechModel> model, UtteranceRequest request, std::function<void()> notify)
     : model_(std::move(model)),
@@ -199,8 +51,8 @@ Utterance::Need Utterance::need() const {
   return work_->chunk_ready() ? Need::chunk : Need::step;
 }
 
-Utterance::Work& Utterance::work() {
-  if (!work_) work_ = std::make_unique<Work>(*model_, request_, [this] { return cancelled(); });
+UtteranceWork& Utterance::work() {
+  if (!work_) work_ = std::make_unique<UtteranceWork>(*model_, request_, [this] { return cancelled(); });
   return *work_;
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -30,7 +29,7 @@ struct UtteranceRequest {
   int64_t look_ahead = 0;           // frames that must exist past a chunk before the second stage runs on it
   bool whole = false;               // one pass over everything, one chunk
   int64_t diffusion_steps = 0;      // of the diffusion decoder; 0: the codec's own
-  std::optional<double> loudness;   // LKFS that the speech is brought to; absent: as the decoder gives it
+  std::optional<double> loudness;   // LKFS that the whole is brought to; absent: as the decoder gives it. In chunks it is a matter of all segments
   int64_t waiting_chunks = 1;       // finished chunks that may wait for the reader
   int64_t likely_frames = 0;        // as long as it will hardly be: pages are set aside for so much; 0: the longest
 };
@@ -69,6 +68,8 @@ struct Chunk {
   Timings timings;
   Health health;  // so far
 };
+
+struct UtteranceWork;
 
 class Utterance {
  public:
@@ -116,8 +117,6 @@ class Utterance {
   int64_t likely_pages() const { return pages_for(request_.likely_frames); }
   int64_t most_pages() const { return pages_for(request_.coarse.maximum_frames); }
   const std::shared_ptr<const SpeechModel>& model() const { return model_; }
-  // When it came to the engine.
-  std::chrono::steady_clock::time_point came = std::chrono::steady_clock::now();
   // A later segment of something that is being spoken.
   bool continues() const { return request_.coarse.random.segment > 0; }
 
@@ -131,9 +130,7 @@ class Utterance {
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
  private:
-  struct Work;  // what only the engine's threads touch
-
-  Work& work();
+  UtteranceWork& work();
   // What it throws becomes the failure.
   void attempt(const std::function<void()>& work);
   int64_t pages_for(int64_t frames) const;
@@ -143,7 +140,7 @@ class Utterance {
   UtteranceRequest request_;
   std::function<void()> notify_;
   int64_t window_;  // positions of the first stage
-  std::unique_ptr<Work> work_;
+  std::unique_ptr<UtteranceWork> work_;  // what only the engine's threads touch
   std::atomic<bool> cancelled_{false};
 
   mutable std::mutex mutex_;

@@ -31,7 +31,7 @@ at::Tensor sample(const SpeechModel& model, const at::Tensor& codes, int64_t fir
         noise.defined() ? models::diffusion::given_noise(noise.to(decoder.device()))
                         : models::diffusion::drawn_noise(request.random, request.steps, first * hop, samples, decoder.device());
     const models::diffusion::Noise watched = [&](int64_t band, int64_t bands, int64_t draw) {
-      if (request.stopped && request.stopped()) throw core::Error("ABORT_ERR", "the utterance was cancelled");
+      core::require_wanted(request.stopped);
       return draws(band, bands, draw);
     };
     const at::ScalarType dtype = precision == models::Precision::own ? decoder.dtype() : at::kFloat;

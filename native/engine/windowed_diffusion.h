@@ -10,10 +10,10 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "core/random.h"
+#include "core/stop.h"
 #include "engine/speech_model.h"
 
 namespace metavoice::engine {
@@ -22,7 +22,7 @@ struct DiffusionRequest {
   core::RandomKey random;
   int64_t steps = 20;
   std::vector<int64_t> chunk_ends;  // as in UtteranceRequest; of no matter for the whole
-  std::function<bool()> stopped;    // asked at every step; then sampling throws. May be empty
+  core::Stopped stopped;            // asked at every step; then sampling throws
 };
 
 // The whole utterance as one: norms and levels over all of it. codes [codebooks, frames] -> samples [frames * hop] float32

@@ -1,138 +1,19 @@
 #include "loader/copy.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
 
-#include "loader/cast.h"
 #include "loader/copy_file.h"
+#include "loader/crc32.h"
 
 namespace metavoice::loader {
-
-static_assert(std::endian::native == std::endian::little, "checkpoints are little-endian");
 
 namespace {
 
 constexpr size_t kBuffer = size_t{4} << 20;  // bytes read at once
-
-size_t size_of(Number type) {
-  switch (type) {
-    case Number::float64: return 8;
-    case Number::float32: return 4;
-    default: return 2;
-  }
-}
-
-const char* name_of(Number type) {
-  switch (type) {
-    case Number::float64: return "float64";
-    case Number::float32: return "float32";
-    case Number::float16: return "float16";
-    default: return "bfloat16";
-  }
-}
-
-constexpr auto kCrcTables = [] {
-  std::array<std::array<uint32_t, 256>, 8> tables{};
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    uint32_t value = byte;
-    for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ (value & 1 ? 0xedb88320u : 0u);
-    tables[0][byte] = value;
-  }
-  for (size_t table = 1; table < 8; ++table)
-    for (size_t byte = 0; byte < 256; ++byte)
-      tables[table][byte] = (tables[table - 1][byte] >> 8) ^ tables[0][tables[table - 1][byte] & 255];
-  return tables;
-}();
-
-// Eight bytes a step; `crc` starts and ends inverted.
-uint32_t crc_more(uint32_t crc, const uint8_t* data, size_t length) {
-  const auto& t = kCrcTables;
-  for (; length >= 8; data += 8, length -= 8) {
-    uint64_t word;
-    std::memcpy(&word, data, 8);
-    word ^= crc;
-    crc = t[7][word & 255] ^ t[6][(word >> 8) & 255] ^ t[5][(word >> 16) & 255] ^ t[4][(word >> 24) & 255] ^
-          t[3][(word >> 32) & 255] ^ t[2][(word >> 40) & 255] ^ t[1][(word >> 48) & 255] ^ t[0][word >> 56];
-  }
-  for (; length > 0; ++data, --length) crc = (crc >> 8) ^ t[0][(crc ^ *data) & 255];
-  return crc;
-}
-
-template <typename T>
-T load(const uint8_t* data, size_t index) {
-  T value;
-  std::memcpy(&value, data + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-template <typename T>
-void store(uint8_t* data, size_t index, T value) {
-  std::memcpy(data + index * sizeof(T), &value, sizeof(T));
-}
-
-double as_double(const uint8_t* data, Number type, size_t index) {
-  switch (type) {
-    case Number::float64: return load<double>(data, index);
-    case Number::float32: return load<float>(data, index);
-    case Number::float16: return float_from_half(load<uint16_t>(data, index));
-    default: return float_from_bfloat(load<uint16_t>(data, index));
-  }
-}
-
-template <typename Read>
-bool cast_with(Read read, uint8_t* to, Number to_type, size_t count) {
-  // Gives false where a number may have left the range of the target: the caller looks closer.
-  uint32_t largest = 0;
-  const auto note = [&largest](float value) {
-    largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
-    return value;
-  };
-  switch (to_type) {
-    case Number::float16:
-      for (size_t i = 0; i < count; ++i) store(to, i, half_from_float(note(read(i))));
-      return largest <= 0x477fe000u;
-    case Number::bfloat16:
-      for (size_t i = 0; i < count; ++i) store(to, i, bfloat_from_float(note(read(i))));
-      return largest < 0x7f7f8000u;
-    default:
-      for (size_t i = 0; i < count; ++i) store(to, i, note(read(i)));
-      return largest < 0x7f800000u;
-  }
-}
-
-bool cast(const uint8_t* from, Number from_type, uint8_t* to, Number to_type, size_t count) {
-  if (from_type == to_type) {
-    std::memcpy(to, from, count * size_of(from_type));
-    return true;
-  }
-  switch (from_type) {
-    case Number::float64:
-      if (to_type == Number::float32)
-        return cast_with([=](size_t i) { return static_cast<float>(load<double>(from, i)); }, to, to_type, count);
-      return cast_with([=](size_t i) { return sticky_float_from_double(load<double>(from, i)); }, to, to_type, count);
-    case Number::float32:
-      return cast_with([=](size_t i) { return load<float>(from, i); }, to, to_type, count);
-    case Number::float16:
-      return cast_with([=](size_t i) { return float_from_half(load<uint16_t>(from, i)); }, to, to_type, count);
-    default:
-      return cast_with([=](size_t i) { return float_from_bfloat(load<uint16_t>(from, i)); }, to, to_type, count);
-  }
-}
-
-bool overflows(double value, Number to) {
-  const double magnitude = std::fabs(value);
-  if (std::isnan(magnitude)) return false;
-  if (to == Number::float16) return magnitude > 65504.0;
-  if (std::isinf(magnitude)) return false;
-  // From the middle between the largest number and the next power of two on, rounding gives infinity.
-  return magnitude >= (to == Number::bfloat16 ? 0x1.ffp127 : 0x1.ffffffp127);
-}
 
 class Copier {
  public:
@@ -326,12 +207,6 @@ class Copier {
 };
 
 }  // namespace
-
-std::optional<Number> number_named(const std::string& name) {
-  for (const Number type : {Number::float64, Number::float32, Number::float16, Number::bfloat16})
-    if (name == name_of(type)) return type;
-  return std::nullopt;
-}
 
 void copy_tensors(const CopyJob& job, const std::atomic<bool>& cancelled,
                   const std::function<void(uint64_t)>& progress) {

@@ -11,12 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "loader/numbers.h"
+
 namespace metavoice::loader {
-
-enum class Number { float64, float32, float16, bfloat16 };
-
-// "float32" → Number::float32; nothing for other words.
-std::optional<Number> number_named(const std::string& name);
 
 struct CopyPiece {
   std::string name;

@@ -23,8 +23,8 @@ double audible(double weighted, double plain, int64_t samples) {
 }
 
 // The gain that brings what was heard to the target, from the mean squares of steps of 100 ms; `gain` where nothing says.
-double wanted_gain(const std::vector<double>& steps, double target, double gain) {
-  std::vector<double> blocks = steps;
+double wanted_gain(const std::deque<double>& steps, double target, double gain) {
+  std::vector<double> blocks(steps.begin(), steps.end());
   if (steps.size() >= kStepsPerBlock) {
     blocks.clear();
     for (size_t i = 0; i + kStepsPerBlock <= steps.size(); ++i)
@@ -40,7 +40,7 @@ double wanted_gain(const std::vector<double>& steps, double target, double gain)
 double first_gain(const float* samples, int64_t length, const RunningLoudness& state) {
   const int64_t step = loudness_step(state.rate);
   KWeighting weighting = state.weighting;
-  std::vector<double> steps;
+  std::deque<double> steps;
   for (int64_t first = 0; first < length; first += step) {
     const int64_t last = std::min(first + step, length);
     double weighted = 0, plain = 0;
@@ -68,6 +68,7 @@ void aim(RunningLoudness& state) {
 
 void end_step(RunningLoudness& state) {
   state.heard.push_back(audible(state.weighted, state.plain, state.place));
+  if (static_cast<double>(state.heard.size() * state.place) > kLongestMemory * static_cast<double>(state.rate)) state.heard.pop_front();
   state.place = 0;
   state.weighted = state.plain = 0;
   aim(state);

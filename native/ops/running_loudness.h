@@ -5,7 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <vector>
+#include <deque>
 
 #include "ops/loudness.h"
 
@@ -14,6 +14,8 @@ namespace metavoice::ops {
 // The gain moves no faster than this, in dB per second.
 constexpr double kFastestRise = 6;
 constexpr double kFastestFall = 12;
+// So far back it listens: a speech may be endless.
+constexpr double kLongestMemory = 600;  // seconds
 
 // What one stream carries from piece to piece.
 struct RunningLoudness {
@@ -33,8 +35,8 @@ struct RunningLoudness {
   double gain = 1;
   double growth = 1;      // of the gain, per sample
   double next_gain = 1;   // at their end
-  // Mean squares of those before; 0 where they were silent.
-  std::vector<double> heard;
+  // Mean squares of those before, as far back as it listens; 0 where they were silent.
+  std::deque<double> heard;
 };
 
 // samples [n] -> tanh(gain samples). Causal from the opening on: pieces of any size give the bits of the whole.

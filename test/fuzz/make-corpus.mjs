@@ -5,6 +5,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { crc32, deflateRawSync } from 'node:zlib';
 import { enhancerTensors } from '../../dist/checkpoint/enhancer.js';
+import { diffusionTensors } from '../../dist/checkpoint/names.js';
 import { closed, magic, zip } from './containers.mjs';
 import { silence } from './flac.mjs';
 import { dictionary, global, integer, raw, tensor, text, tuple } from './pickles.mjs';
@@ -118,13 +119,87 @@ const saved = (pickle, data, options) =>
     options,
   );
 
+/** A value of a configuration as omegaconf stores it. @param {Buffer} value */
+const leaf = (value) => raw(global('omegaconf.nodes.AnyNode'), ')', [0x81], '}', text('_val'), value, 'sb');
+/** @param {Record<string, Buffer>} values */
+const section = (values) =>
+  config(
+    'dictconfig.DictConfig',
+    dictionary(...Object.entries(values).flatMap(([name, value]) => [text(name), value])),
+  );
+/** @param {number} value */
+const real = (value) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleBE(value);
+  return raw('G', bytes);
+};
+const yes = raw([0x88]);
+const no = raw([0x89]);
+
+/** Multi-band diffusion of two bands with two channels, the second with a processor. */
+function diffusion() {
+  const network = { channels: [2], kernel: 2, stride: 2, residualBlocks: 1, normGroups: 1, steps: 3 };
+  const schedule = { betaStart: 1e-4, betaEnd: 0.1, exponent: 2, noiseScale: 1, clip: 5 };
+  const bands = [null, { bands: 2, power: 0.5 }].map((processor) => ({ ...network, schedule, processor }));
+  const shapes = [...diffusionTensors({ latent: 3, bands }, new Map())];
+  /** The tensors under a prefix, by their published names. @param {string} scope */
+  const state = (scope) =>
+    dictionary(
+      ...shapes.flatMap(([name, { shape }], index) =>
+        name.startsWith(scope) ? [text(name.slice(scope.length)), tensor(String(index), [...shape])] : [],
+      ),
+    );
+  const value = dictionary(
+    text('sample_rate'),
+    integer(24_000),
+    text('n_bands'),
+    integer(bands.length),
+    ...bands.flatMap(({ processor }, index) => [
+      integer(index),
+      dictionary(
+        text('cfg'),
+        section({
+          channels: leaf(integer(1)),
+          diffusion_unet: section({
+            stride: leaf(integer(2)),
+            norm_groups: leaf(integer(1)),
+            bilstm: leaf(no),
+            transformer: leaf(no),
+          }),
+          schedule: section({
+            repartition: leaf(text('power')),
+            num_steps: leaf(integer(3)),
+            beta_t0: leaf(real(1e-4)),
+            beta_t1: leaf(real(0.1)),
+            beta_exp: leaf(real(2)),
+            clip: leaf(real(5)),
+          }),
+          processor: section({
+            use: leaf(processor ? yes : no),
+            n_bands: leaf(integer(2)),
+            power_std: leaf(real(0.5)),
+          }),
+        }),
+        text('model_state'),
+        state(`bands.${index}.`),
+        text('processor_state'),
+        state(`processors.${index}.`),
+      ),
+    ]),
+  );
+  const data = shapes.map(([, { shape }]) => Buffer.alloc(4 * shape.reduce((a, b) => a * b, 1), 1));
+  return { pickle: closed(value), data };
+}
+
 const first = transformer(true);
+const bands = diffusion();
 const second = transformer(false);
 const speaker = closed(encoder);
 put('pickle', {
   'speaker-encoder.pkl': member(fixture('model/speaker_encoder.pt'), 'speaker_encoder/data.pkl'),
   'first-stage.pkl': first.pickle,
   'second-stage.pkl': second.pickle,
+  'diffusion.pkl': bands.pickle,
   'tiny.pkl': speaker,
   'configuration.pkl': closed(
     config(
@@ -152,6 +227,7 @@ put('torch-zip', {
   'wide.pt': saved(speaker, storages, { wide: true }),
   'first-stage.pt': saved(first.pickle, first.data),
   'second-stage.pt': saved(second.pickle, second.data),
+  'diffusion.pt': saved(bands.pickle, bands.data),
 });
 const lengths = storages.flatMap((data) => {
   const count = Buffer.alloc(8);

@@ -9,6 +9,7 @@ import { sniffAudio } from '../../dist/audio/sniff.js';
 import { namedProblem } from '../../dist/audio/source.js';
 import { MemoryReader } from '../../dist/checkpoint/byte-reader.js';
 import { planCodecFromTorch } from '../../dist/checkpoint/codec.js';
+import { planDiffusion } from '../../dist/checkpoint/diffusion.js';
 import { planEnhancer } from '../../dist/checkpoint/enhancer.js';
 import { parseIni, readingEnhancerZip } from '../../dist/checkpoint/enhancer-file.js';
 import { checkManifest } from '../../dist/checkpoint/manifest-check.js';
@@ -40,6 +41,7 @@ const planners = [
   (/** @type {TorchFile} */ file) => planTransformer(file, 'second', 'float16'),
   planSpeakerEncoder,
   planCodecFromTorch,
+  (/** @type {TorchFile} */ file) => planDiffusion(file, 'float16'),
 ];
 
 /** @param {Buffer} bytes */

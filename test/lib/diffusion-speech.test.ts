@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AudioChunk, MetaVoice, type SpeakOptions } from '../../dist/index.js';
+import { loadModel } from '../../dist/load-model.js';
+import { resolveLoadOptions } from '../../dist/resolve-options.js';
 import { loadEngine } from '../../dist/runtime/load.js';
 import { Stages } from '../../dist/stages.js';
 import { fixture } from './fixtures.js';
@@ -90,6 +92,24 @@ describe('speech by diffusion', () => {
     await expect(tts.synthesize(text, { ...options, diffusionSteps: 1000, signal })).rejects.toMatchObject({
       name: 'TimeoutError',
     });
+  });
+
+  it('is judged to fit by what is free when it is asked for, and what the model holds', async () => {
+    const options = resolveLoadOptions({ model: fixture('model'), device: 'cpu', dtype: 'float32' });
+    const { native, plan, diffusionPlan } = await loadModel(options, {});
+    // On the CPU `auto` takes EnCodec's decoder.
+    expect(plan.decoder).toBe('encodec');
+    expect(native.diffusionLoaded()).toBe(false);
+    const before = diffusionPlan!('stream');
+    expect(before).toMatchObject({ decoder: 'diffusion', quality: 'stream', fits: true });
+    expect(before.total).toBeGreaterThan(plan.total);
+    expect(diffusionPlan!('whole').total).toBeGreaterThan(before.total);
+    const { done } = native.diffuse(new Uint16Array(8 * 9), 1, null, 1, null);
+    await done;
+    expect(native.diffusionLoaded()).toBe(true);
+    expect(diffusionPlan!('stream')).toMatchObject({ total: before.total, fits: true });
+    await native.dispose();
+    expect(native.diffusionLoaded()).toBe(false);
   });
 
   it('is refused for more steps than were trained', () => {

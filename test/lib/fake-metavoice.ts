@@ -138,6 +138,7 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
     native,
     engine: { sampleDistribution: (logits) => logits.slice() },
     manifest: fakeManifest(changes),
+    leftOut: new Map(),
     folder: fakeFolder(),
     source: 'models/fake',
     policy,
@@ -147,12 +148,20 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
       { dtype: 'float32', quantization: 'none', decoder: 'encodec', batchSize: 1, maxSeconds: null },
       { model: 'models/fake' },
     ),
-    diffusionPlan: planMemory(
-      publishedSizes,
-      { id: 'cpu', name: 'a fake', computeCapability: null, available: 80e9 },
-      { dtype: 'float32', quantization: 'none', decoder: 'diffusion', batchSize: 1, maxSeconds: null },
-      { model: 'models/fake' },
-    ),
+    diffusionPlan: (quality) =>
+      planMemory(
+        publishedSizes,
+        { id: 'cpu', name: 'a fake', computeCapability: null, available: 80e9 },
+        {
+          dtype: 'float32',
+          quantization: 'none',
+          decoder: 'diffusion',
+          batchSize: 1,
+          maxSeconds: null,
+          quality,
+        },
+        { model: 'models/fake' },
+      ),
     residentBefore: 0,
     libtorch: { version: '0.0.0', directory: '/libtorch', source: 'test' },
   };

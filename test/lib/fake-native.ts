@@ -3,6 +3,7 @@
 import type {
   NativeChunk,
   NativeEnhancer,
+  NativeLeveller,
   NativeModel,
   NativeSamples,
   NativeStatistics,
@@ -16,6 +17,8 @@ export const hop = 320;
 export function nativeError(code: string, message: string): Error {
   return Object.assign(new Error(message), { code });
 }
+
+const running = <T>(result: T) => ({ done: Promise.resolve(result), cancel() {} });
 
 export class FakeUtterance implements NativeUtterance {
   readonly request: UtteranceRequest;
@@ -93,6 +96,8 @@ export class FakeModel implements NativeModel {
   /** Steps that each chunk says were done again. */
   redonePerChunk = 0;
   embeds = 0;
+  /** The diffusion decoder is loaded. */
+  diffuses = false;
   disposals = 0;
   pace: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve));
   readonly facts = {
@@ -105,6 +110,7 @@ export class FakeModel implements NativeModel {
     secondStageWindow: 1024,
     speakerEmbedding: 4,
     weightBytes: 1,
+    refusedEnhancer: null,
   };
 
   constructor(frames = 300) {
@@ -138,9 +144,11 @@ export class FakeModel implements NativeModel {
       audioSeconds: 2,
       batchStepsPerSecond: 10,
       audioSecondsPerSecond: 0.2,
-      firstAudioP50: 300,
-      firstAudioP95: 400,
     };
+  }
+
+  diffusionLoaded(): boolean {
+    return this.diffuses;
   }
 
   reserve(): NativeSamples {
@@ -169,26 +177,38 @@ export class FakeModel implements NativeModel {
     new Float32Array(6 * (codes.length / 2) * 1025);
   encode = async () => ({ codes: Uint16Array.from({ length: 16 }, (_, i) => i), frames: 2 });
   decode = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
-  diffuse = async (codes: Uint16Array) => new Float32Array((codes.length / 8) * hop);
+  diffuse = (codes: Uint16Array) => running(new Float32Array((codes.length / 8) * hop));
+  /** What was asked of each: loudness and opening. */
+  readonly levelled: [number, number][] = [];
+  /** The gain falls with every sample that came before, so that it tells in which order they came. */
+  leveller(loudness: number, opening: number): NativeLeveller {
+    this.levelled.push([loudness, opening]);
+    let before = 0;
+    return {
+      push: async (samples) => samples.map((sample) => sample / (1 + before++ / 24_000)),
+    };
+  }
   /** Twice the rate, each sample twice; the last one comes with the end. */
   enhancer(): NativeEnhancer {
     let held = new Float32Array(0);
+    let pushes = 0;
     const twice = (samples: Float32Array) =>
       Float32Array.from({ length: 2 * samples.length }, (_, i) => samples[i >> 1]!);
     return {
       push: async (samples) => {
+        pushes++;
         const all = Float32Array.of(...held, ...samples);
         held = all.slice(-1);
         return twice(all.slice(0, -1));
       },
       finish: async () => twice(held),
+      spent: () => pushes * 5,
+      cancel() {},
     };
   }
-  enhance = async (samples: Float32Array | NativeSamples, sampleRate: number) => ({
-    samples: samples as Float32Array,
-    sampleRate,
-  });
-  enhanceSpectrum = async (enhanced: Float32Array, mask: Float32Array) => ({ enhanced, mask });
+  enhance = (samples: Float32Array | NativeSamples, sampleRate: number) =>
+    running({ samples: samples as Float32Array, sampleRate });
+  enhanceSpectrum = (enhanced: Float32Array, mask: Float32Array) => running({ enhanced, mask });
   readBandwidth = async () => 1e9;
   peakDeviceBytes = async () => null;
 }

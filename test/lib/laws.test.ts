@@ -127,6 +127,45 @@ describe('the sound that comes out', () => {
     expect(same(audioOf(await listen(other, setting), 1), audioOf(chunks, 1))).toBe(true);
   });
 
+  it.each(['independent', 'continue'] as const)(
+    'has one loudness that runs through all segments, with the same bytes in any company: %s',
+    { timeout: limit },
+    async (continuity) => {
+      const setting: SpeakOptions = { loudness: -14, continuity };
+      const levelled = await listen(opening + later[0], setting);
+      await using alone = await MetaVoice.load({ model: 'bundled', device: 'cpu', batchSize: 1 });
+      const speech = await alone.synthesize(opening + later[0], { ...options, ...setting });
+      expect(same(speech.samples, joined(levelled))).toBe(true);
+
+      // The gain that a sample got, from what it was without; and how much was spoken before, without the pauses.
+      const plain = await listen(opening + later[0], { continuity });
+      const gains: { segment: number; seconds: number; decibels: number }[] = [];
+      let spoken = 0;
+      for (const [k, { segment, samples }] of plain.entries()) {
+        for (const [i, x] of samples.entries())
+          if (Math.abs(x) > 0.02)
+            gains.push({
+              segment,
+              seconds: (spoken + i) / rate,
+              decibels: 20 * Math.log10(Math.atanh(levelled[k]!.samples[i]!) / x),
+            });
+        spoken += samples.length;
+      }
+      const joins = gains.flatMap((gain, i) => {
+        const before = gains[i - 1];
+        return before && before.segment < gain.segment ? [{ before, gain }] : [];
+      });
+      expect(joins).toHaveLength(2);
+      // No faster than anywhere else: 6 dB up and 12 dB down in a second.
+      for (const { before, gain } of joins) {
+        const change = gain.decibels - before.decibels;
+        const seconds = gain.seconds - before.seconds;
+        expect(change).toBeLessThan(6 * seconds + 0.3);
+        expect(change).toBeGreaterThan(-12 * seconds - 0.3);
+      }
+    },
+  );
+
   it('has the codes, the length and the check of the speech as the model spoke it', {
     timeout: limit,
   }, async () => {

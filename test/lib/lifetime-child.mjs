@@ -7,6 +7,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { workerData } from 'node:worker_threads';
 import { MetaVoice } from '../../dist/index.js';
+import { loadModel } from '../../dist/load-model.js';
+import { resolveLoadOptions } from '../../dist/resolve-options.js';
 import { Stages } from '../../dist/stages.js';
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), '..', 'fixtures');
@@ -21,6 +23,12 @@ const tone = {
   samples: Float32Array.from({ length: 640_000 }, (_, i) => 0.3 * Math.sin(i * 0.05) * Math.sin(i / 3000)),
   sampleRate: 16_000,
 };
+
+/** @param {number} frames */
+const codes = (frames) => ({
+  codebooks: Array.from({ length: 8 }, () => new Uint16Array(frames)),
+  frames,
+});
 
 async function open() {
   const tts = await MetaVoice.load({ model, device: 'cpu' });
@@ -64,6 +72,19 @@ const stages = {
     await tts.synthesize(text, { voice, seed: 1, maxSeconds: 1 });
     process.exit(0);
   },
+  async 'while diffusing'() {
+    const stages = await Stages.open(model, { device: 'cpu', dtype: 'float32' });
+    stages.diffuse(codes(300), { seed: 1, steps: 1000 }).catch(() => {});
+    await wait(50);
+    process.exit(0);
+  },
+  async 'while enhancing'() {
+    const { native } = await loadModel(resolveLoadOptions({ model, device: 'cpu' }), {});
+    const enhancer = native.enhancer(16_000);
+    for (let piece = 0; piece < 10; piece++) enhancer.push(tone.samples).catch(() => {});
+    await wait(50);
+    process.exit(0);
+  },
   async 'while disposing'() {
     const { tts, voice } = await open();
     tts
@@ -91,10 +112,7 @@ const stages = {
   },
   async collected() {
     // Nobody holds the model or the streams: the promises do, until they are kept.
-    const decoded = (await Stages.open(model, { device: 'cpu', dtype: 'float32' })).decode({
-      codebooks: Array.from({ length: 8 }, () => new Uint16Array(300)),
-      frames: 300,
-    });
+    const decoded = (await Stages.open(model, { device: 'cpu', dtype: 'float32' })).decode(codes(300));
     const { tts, voice } = await open();
     for (let seed = 0; seed < 5; seed++)
       await tts.stream(text, { voice, seed, maxSeconds: 1 })[Symbol.asyncIterator]().next();

@@ -35,6 +35,8 @@ describe('a process that exits', () => {
     'before the first chunk',
     'between chunks',
     'after speaking',
+    'while diffusing',
+    'while enhancing',
     'while disposing',
     'by itself, with a stream that nobody reads on',
     'by an error that nobody catches',
@@ -44,18 +46,21 @@ describe('a process that exits', () => {
 });
 
 describe('a worker that ends', () => {
-  it.each(['after loading', 'before the first chunk', 'between chunks', 'while disposing'])(
-    '%s does not harm the process',
-    { timeout: limit },
-    async (stage) => {
-      const worker = new Worker(child, { workerData: { stage } });
-      const code = await new Promise((resolve, reject) => {
-        worker.on('error', reject);
-        worker.on('exit', resolve);
-      });
-      expect(code).toBe(0);
-    },
-  );
+  it.each([
+    'after loading',
+    'before the first chunk',
+    'between chunks',
+    'while diffusing',
+    'while enhancing',
+    'while disposing',
+  ])('%s does not harm the process', { timeout: limit }, async (stage) => {
+    const worker = new Worker(child, { workerData: { stage } });
+    const code = await new Promise((resolve, reject) => {
+      worker.on('error', reject);
+      worker.on('exit', resolve);
+    });
+    expect(code).toBe(0);
+  });
 
   it('by terminate(), at any moment, does not harm the process', { timeout: limit }, async () => {
     for (const milliseconds of [0, 100, 250, 400, 550, 700, 850, 1000]) {

@@ -35,6 +35,7 @@ describe('plan refuses', () => {
     [{ dtype: 'int8' }, RangeError, /one of 'auto', 'float32'/],
     [{ quantization: 'int3' }, RangeError, /'none', 'int8', 'int4'/],
     [{ decoder: 'vocos' }, RangeError, /'auto', 'encodec', 'diffusion'/],
+    [{ quality: 'best' }, RangeError, /'stream', 'whole'/],
     [{ batchSize: 0 }, RangeError, /between 1 and 256/],
     [{ maxSeconds: Number.NaN }, RangeError, /greater than 0/],
   ])('%j', (options, type, message) => {
@@ -96,6 +97,25 @@ describe('plan', () => {
     const counted = (model: string) => plan({ model, decoder: 'diffusion', device: t4 }).parts.diffusion;
     expect(counted(fixture('model'))).toBeLessThan(10e6);
     expect(counted(large)).toBe(2 * 1_145_740_032);
+  });
+
+  it('counts the decoder that `auto` would take: diffusion where the model has it, the device is fast and it fits', () => {
+    const model = fixture('model');
+    const decoderOn = (device: PlanOptions['device'], options: PlanOptions = {}) =>
+      plan({ model, device, ...options }).decoder;
+    expect(decoderOn(t4)).toBe('diffusion');
+    expect(plan({ model, device: t4 }).parts.diffusion).toBeGreaterThan(0);
+    expect(plan({ model, device: t4, decoder: 'encodec' }).parts.diffusion).toBe(0);
+    // In float32 a T4 is slower than speech, and the CPU always.
+    expect(decoderOn(t4, { dtype: 'float32' })).toBe('encodec');
+    expect(decoderOn('cpu')).toBe('encodec');
+    const { total } = plan({ model, device: t4, decoder: 'diffusion' });
+    expect(decoderOn({ ...t4, memory: total })).toBe('diffusion');
+    expect(decoderOn({ ...t4, memory: total - 1 })).toBe('encodec');
+    expect(decoderOn({ ...t4, memory: total }, { quality: 'whole' })).toBe('encodec');
+    // A model without, and the published one, whose diffusion is another download.
+    expect(plan({ model: large, device: t4 }).decoder).toBe('encodec');
+    expect(plan({ device: t4 }).decoder).toBe('encodec');
   });
 
   it('judges a GPU that is described as it would one that is there', () => {

@@ -209,6 +209,24 @@ describe('the stages refuse', () => {
       'RangeError',
       /an integer above 5 for `chunkEnds\[1\]`/,
     ],
+    [
+      'a signal that is none',
+      (s) => s.diffuse(codes(9), { seed: 1, signal: wrong('soon') }),
+      'TypeError',
+      /an AbortSignal for `signal`/,
+    ],
+    [
+      'a signal that is none, to enhance',
+      (s) => s.enhance(new Float32Array(9), 48000, { signal: wrong(3) }),
+      'TypeError',
+      /an AbortSignal for `signal`/,
+    ],
+    [
+      'an option that enhancing has not',
+      (s) => s.enhanceSpectrum(spectrum(1), wrong({ singal: null })),
+      'TypeError',
+      /did you mean `signal`/,
+    ],
     ['no chunks', (s) => s.diffuse(codes(9), { seed: 1, chunkEnds: [] }), 'RangeError', /`chunkEnds.length`/],
     [
       'diffusion of codes of another codec',

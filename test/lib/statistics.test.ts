@@ -1,15 +1,20 @@
 /** What operators see of a model: statistics, and the diagnostics channel. */
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { setTimeout as wait } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { SpeechEvent } from '../../dist/index.js';
+import { RecentTimes } from '../../dist/recent-times.js';
 import { statisticsOf } from '../../dist/statistics.js';
-import { fakeMetaVoice } from './fake-metavoice.js';
+import { fakeEnhancer, fakeMetaVoice } from './fake-metavoice.js';
 import { FakeModel } from './fake-native.js';
 
 describe('stats()', () => {
-  it('tells load, memory, rates, times and totals', () => {
+  it('tells load, memory, rates, times and totals', async () => {
     const { tts } = fakeMetaVoice();
+    expect(tts.stats().firstAudio).toBeNull();
+    const { timings } = await tts.synthesize('Hello.', { check: 'off' });
+    const { firstAudio } = timings;
     expect(tts.stats()).toEqual({
       active: 1,
       resting: 0,
@@ -18,7 +23,7 @@ describe('stats()', () => {
       keyValueCache: { pages: 64, usedPages: 8, peakUsedPages: 16, pageBytes: 1024 },
       stepsPerSecond: 10,
       audioSecondsPerSecond: 0.2,
-      firstAudio: { p50: 300, p95: 400 },
+      firstAudio: { p50: firstAudio, p95: firstAudio },
       peaks: { active: 3, queued: 4 },
       totals: {
         ended: 5,
@@ -35,14 +40,43 @@ describe('stats()', () => {
   it('knows no times before the first sound, and divides by nothing', () => {
     const native = {
       ...new FakeModel().statistics(),
-      firstAudioP50: null,
-      firstAudioP95: null,
       batchSteps: 0,
       steps: 0,
     };
-    const { firstAudio, totals } = statisticsOf(native);
+    const { firstAudio, totals } = statisticsOf(native, new RecentTimes().percentiles());
     expect(firstAudio).toBeNull();
     expect(totals.utterancesPerStep).toBe(0);
+  });
+
+  it('measures the first sound where its reader gets it: behind the enhancer, and none of silence', async () => {
+    const native = new FakeModel(300);
+    const { tts } = fakeMetaVoice(native, { enhancer: fakeEnhancer });
+    const make = () => new FakeModel().enhancer();
+    native.enhancer = () => {
+      const plain = make();
+      return {
+        ...plain,
+        push: async (samples) => {
+          await wait(60);
+          return plain.push(samples);
+        },
+      };
+    };
+    const { timings } = await tts.synthesize('Hello.', { check: 'off' });
+    expect(timings.firstAudio).toBeGreaterThan(55);
+    expect(tts.stats().firstAudio).toEqual({ p50: timings.firstAudio, p95: timings.firstAudio });
+    native.silentChunks = 100;
+    await tts.synthesize('Hello.', { check: 'off' });
+    expect(tts.stats().firstAudio).toEqual({ p50: timings.firstAudio, p95: timings.firstAudio });
+  });
+
+  it('tells the middle and the slowest of the last 256 first sounds, by nearest rank', () => {
+    const times = new RecentTimes();
+    expect(times.percentiles()).toBeNull();
+    for (let i = 1; i <= 100; i++) times.add(i);
+    expect(times.percentiles()).toEqual({ p50: 50, p95: 95 });
+    for (let i = 0; i < 1000; i++) times.add(i < 744 ? 9000 : 5);
+    expect(times.percentiles()).toEqual({ p50: 5, p95: 5 });
   });
 
   it('is refused after dispose', async () => {

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import type { LeftOut } from '../../dist/checkpoint/left-out.js';
 import type { Manifest } from '../../dist/checkpoint/manifest.js';
 import { MetaVoice } from '../../dist/metavoice.js';
 import type { ModelDescription } from '../../dist/native/contract.js';
@@ -9,6 +10,7 @@ import { FakeModel } from './fake-native.js';
 /** What the mocked floors below are asked, and what they answer. */
 const world = vi.hoisted(() => ({
   manifest: null as Manifest | null,
+  leftOut: new Map() as LeftOut,
   models: [] as FakeModel[],
   descriptions: [] as ModelDescription[],
   opened: [] as { model: string; dtype: string }[],
@@ -53,7 +55,7 @@ vi.mock('../../dist/checkpoint/open.js', () => ({
     world.opened.push({ model, dtype: options.dtype });
     options.onProgress?.({ phase: 'first stage', bytes: 1, totalBytes: 2 });
     await world.openModel?.(options.signal);
-    return { folder: '/models/m', manifest: world.manifest };
+    return { folder: '/models/m', manifest: world.manifest, leftOut: world.leftOut };
   },
 }));
 
@@ -63,6 +65,7 @@ const fresh = () => ({ model: `m${++name}` });
 
 beforeEach(() => {
   world.manifest = fakeManifest();
+  world.leftOut = new Map();
   world.openModel = null;
   world.cuda = null;
   for (const list of [world.models, world.descriptions, world.opened, world.libtorch]) list.length = 0;
@@ -189,6 +192,68 @@ describe('MetaVoice.load', () => {
     expect(told).toEqual([
       ['info', expect.stringMatching(/cuda:0 in float16/)],
       ['warn', expect.stringMatching(/on the CPU: .*H100.*no code for it/)],
+    ]);
+  });
+
+  it('plans for the decoder that `auto` takes, and judges anew whether diffusion fits until it is loaded', async () => {
+    const gpu = (freeMemory: number | null) => ({
+      driverCuda: '12.4',
+      devices: [{ index: 0, name: 'Tesla T4', computeCapability: '7.5', totalMemory: 16e9, freeMemory }],
+    });
+    world.cuda = gpu(16e9);
+    const tts = await MetaVoice.load(fresh());
+    expect(tts.plan).toMatchObject({ decoder: 'diffusion', quality: 'stream', available: 16e9, fits: true });
+    const speak = (decoder: 'auto' | 'diffusion' = 'auto') => tts.stream('hello', { decoder }).decoder;
+    expect(speak()).toEqual({ decoder: 'diffusion', reason: 'Tesla T4 computes it faster than speech' });
+    // Others took the rest since then: what is left is what the model holds.
+    world.cuda = gpu(0);
+    expect(speak()).toEqual({
+      decoder: 'encodec',
+      reason: expect.stringMatching(
+        /^there is no room for diffusion: .* needs .* and Tesla T4 has .* free; /,
+      ),
+    });
+    expect(() => speak('diffusion')).toThrow(
+      expect.objectContaining({
+        code: 'ERR_OUT_OF_MEMORY',
+        details: { plan: expect.objectContaining({ decoder: 'diffusion', fits: false }) },
+      }),
+    );
+    // Where nobody tells what is free, what was there at load counts.
+    world.cuda = gpu(null);
+    expect(speak().decoder).toBe('diffusion');
+    // Once it is loaded its memory is its own.
+    world.cuda = gpu(0);
+    world.models[0]!.diffuses = true;
+    expect(speak().decoder).toBe('diffusion');
+    expect(speak('diffusion').decoder).toBe('diffusion');
+  });
+
+  it('plans for the EnCodec decoder where diffusion does not fit, and speaks with it', async () => {
+    const gpu = (freeMemory: number) => ({
+      driverCuda: '12.4',
+      devices: [{ index: 0, name: 'Tesla T4', computeCapability: '7.5', totalMemory: 16e9, freeMemory }],
+    });
+    world.cuda = gpu(16e9);
+    const { total } = (await MetaVoice.load(fresh())).plan;
+    world.cuda = gpu(total - 1);
+    const tts = await MetaVoice.load(fresh());
+    world.cuda = gpu(total - 1 - tts.plan.total);
+    expect(tts.plan).toMatchObject({ decoder: 'encodec', fits: true });
+    expect(tts.stream('hello').decoder.decoder).toBe('encodec');
+  });
+
+  it('tells the logger of parts that are left out', async () => {
+    const told: [object, string][] = [];
+    world.manifest = fakeManifest({ diffusion: undefined });
+    world.leftOut.set('diffusion', new Error('mbd_comp_8.pt: is cut short'));
+    const logger = { warn: (fields: object, message: string) => told.push([fields, message]) };
+    await MetaVoice.load({ ...fresh(), logger });
+    expect(told).toEqual([
+      [
+        { part: 'diffusion', model: '/models/m', reason: 'mbd_comp_8.pt: is cut short' },
+        'the model is loaded without its diffusion decoder: mbd_comp_8.pt: is cut short',
+      ],
     ]);
   });
 

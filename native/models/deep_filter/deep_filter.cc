@@ -122,7 +122,8 @@ void DeepFilter::emit(State& state, Frame& out) const {
   state.emitted += count;
 }
 
-DeepFilter::Enhanced DeepFilter::enhance_spectrum(const at::Tensor& spectrum, const at::Tensor& levels, const at::Tensor& bins) const {
+DeepFilter::Enhanced DeepFilter::enhance_spectrum(const at::Tensor& spectrum, const at::Tensor& levels, const at::Tensor& bins,
+                                                  const core::Stopped& stopped) const {
   const int64_t frames = spectrum.size(0), bands = config_.sizes.bands;
   core::require(frames >= 1 && spectrum.sizes() == at::IntArrayRef({frames, stft_.bins(), 2}) && levels.sizes() == at::IntArrayRef({frames, bands}) &&
                     bins.sizes() == at::IntArrayRef({frames, config_.sizes.deep_bins, 2}),
@@ -135,6 +136,7 @@ DeepFilter::Enhanced DeepFilter::enhance_spectrum(const at::Tensor& spectrum, co
   State state = begin();
   int64_t done = 0;
   for (int64_t frame = 0; frame < spectra.size(0); ++frame) {
+    core::require_wanted(stopped);
     const auto row = [&](const at::Tensor& tensor) { return tensor.const_data_ptr<float>() + frame * tensor.size(1); };
     if (!advance(row(spectra), row(features), row(parts), state)) continue;
     std::copy(state.enhanced.begin(), state.enhanced.end(), result.spectrum.data_ptr<float>() + done * spectra.size(1));

@@ -7,6 +7,7 @@
 
 #include <vector>
 
+#include "core/stop.h"
 #include "core/weights.h"
 #include "models/deep_filter/network.h"
 #include "ops/erb.h"
@@ -56,8 +57,10 @@ class DeepFilter {
     at::Tensor spectrum;  // [frames, bins, 2]
     at::Tensor gains;     // [frames, bands]
   };
-  // The network on a whole signal's spectrum [frames, bins, 2] and features [frames, bands], [frames, deep bins, 2].
-  Enhanced enhance_spectrum(const at::Tensor& spectrum, const at::Tensor& levels, const at::Tensor& bins) const;
+  // The network on a whole signal's spectrum [frames, bins, 2] and features [frames, bands], [frames, deep bins, 2]. `stopped` is
+  // asked for every frame.
+  Enhanced enhance_spectrum(const at::Tensor& spectrum, const at::Tensor& levels, const at::Tensor& bins,
+                            const core::Stopped& stopped = {}) const;
 
  private:
   void hop(State& state, Frame& out) const;

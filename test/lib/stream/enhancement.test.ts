@@ -24,15 +24,21 @@ describe('the enhancement of a speech', () => {
 
 describe('a speech', () => {
   test.each([
-    ['where the model has an enhancer', { enhancer }, undefined, 48000],
-    ['unless it is not wanted', { enhancer }, false, 24000],
-    ['as it is asked for', { enhancer }, true, 48000],
-    ['not where the model has none', {}, 'auto' as const, 24000],
-  ])('is enhanced, %s', async (_, manifest, enhance, rate) => {
+    ['where the model has an enhancer', { enhancer }, undefined, 48000, 'the model has an enhancer'],
+    ['unless it is not wanted', { enhancer }, false, 24000, 'it was switched off'],
+    ['as it is asked for', { enhancer }, true, 48000, 'it was asked for'],
+    ['not where the model has none', {}, 'auto' as const, 24000, 'the model has no enhancer'],
+  ])('is enhanced, %s', async (_, manifest, enhance, rate, reason) => {
     const { tts } = fakeMetaVoice(new FakeModel(100), manifest);
     const options = { seed: 1, ...(enhance !== undefined && { enhance }) };
-    const speech = await tts.synthesize('Hello there.', options);
+    const stream = tts.stream('Hello there.', options);
+    const enhanced = rate === 48000;
+    expect(stream.enhancement).toEqual({ enhanced, reason });
+    const speech = await stream.collect();
     expect(speech.sampleRate).toBe(rate);
+    expect(speech).toMatchObject({ enhanced, enhancedReason: reason });
+    // The fake takes five milliseconds for each of its chunks.
+    expect(speech.timings.enhancer).toBe(enhanced ? 5 * 3 : 0);
     if (enhance !== false) expect(tts.sampleRate).toBe(rate);
     expect(speech.samples).toHaveLength((100 * 320 * rate) / 24000);
     expect(speech.durationSeconds).toBeCloseTo(100 / 75, 9);
@@ -74,6 +80,8 @@ describe('a speech', () => {
     native.enhancer = () => ({
       push: () => Promise.reject(nativeError('ERR_NUMERIC', 'no numbers')),
       finish: () => Promise.reject(nativeError('ERR_NUMERIC', 'no numbers')),
+      spent: () => 0,
+      cancel() {},
     });
     await expect(tts.synthesize('Hello.')).rejects.toMatchObject({
       name: 'MetaVoiceError',
@@ -85,6 +93,8 @@ describe('a speech', () => {
         throw nativeError('ERR_DISPOSED', 'the model was disposed');
       },
       finish: async () => new Float32Array(0),
+      spent: () => 0,
+      cancel() {},
     });
     await expect(tts.synthesize('Hello.')).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
@@ -100,6 +110,8 @@ describe('a speech', () => {
         return samples;
       },
       finish: async () => new Float32Array(0),
+      spent: () => 0,
+      cancel() {},
     });
     await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
   });
@@ -109,14 +121,20 @@ describe('a speech', () => {
     const { tts } = fakeMetaVoice(native, { enhancer });
     const control = new AbortController();
     const reason = new Error('enough');
+    let stopped = false;
     native.enhancer = () => ({
       push: () => {
         setImmediate(() => control.abort(reason));
         return new Promise(() => {});
       },
       finish: () => new Promise(() => {}),
+      spent: () => 0,
+      cancel: () => {
+        stopped = true;
+      },
     });
     await expect(tts.synthesize('Hello.', { signal: control.signal })).rejects.toBe(reason);
+    expect(stopped).toBe(true);
   });
 
   it('that is read once the model is disposed of ends with ERR_DISPOSED', async () => {

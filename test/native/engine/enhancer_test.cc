@@ -38,6 +38,17 @@ TEST_SUITE("engine/enhancer") {
     }
   }
 
+  TEST_CASE("once it is stopped it goes on for no more than a second of the signal") {
+    const EnhancerSizes sizes = small_enhancer_sizes();
+    const DeepFilter network(opened(random_enhancer(sizes, 65)), sizes.config);
+    const at::Tensor samples = Numbers(66).normal({10 * 8000}, 0.2);
+    int asked = 0;
+    Enhancer enhancer(network, 8000, [&] { return ++asked > 3; });
+    check_refused([&] { enhancer.push(samples); }, "ABORT_ERR", "cancelled");
+    CHECK(asked == 4);
+    CHECK(Enhancer(network, 8000, [] { return false; }).push(samples).size(0) > 9 * 8000);
+  }
+
   TEST_CASE("at the network's own rate it is the network") {
     const EnhancerSizes sizes = small_enhancer_sizes();
     const DeepFilter network(opened(random_enhancer(sizes, 63)), sizes.config);

@@ -50,6 +50,20 @@ TEST_SUITE("engine/speech_model") {
     refused(first, other, {}, "disagree about the width of the speaker embedding: 5 and 6");
   }
 
+  TEST_CASE("leaves out an enhancer whose weights are not sound, and says why when it is asked for") {
+    ModelDescription description = golden_description(at::kCPU);
+    description.enhancer->config.least_bins = 3;
+    const SpeechModel model(description);
+    CHECK_FALSE(model.has_enhancer());
+    REQUIRE(model.refused_enhancer());
+    CHECK(model.refused_enhancer()->code() == "ERR_CHECKPOINT");
+    check_refused([&] { model.enhancer(); }, "ERR_CHECKPOINT", "mask.erb_inv_fb");
+    CHECK_FALSE(SpeechModel(golden_description(at::kCPU)).refused_enhancer());
+    // What is not there at all is another matter.
+    description.enhancer->file = "/nowhere/enhancer.safetensors";
+    check_refused([&] { SpeechModel{description}; }, "ERR_MODEL_NOT_FOUND", "/nowhere/enhancer.safetensors");
+  }
+
   TEST_CASE("loads the golden model in every dtype, and counts its bytes") {
     for (const at::Device& device : devices()) {
       const SpeechModel wide(golden_description(device)), narrow(golden_description(device, at::kBFloat16));

@@ -85,6 +85,25 @@ TEST_SUITE("engine/stages") {
     check_close(found.spectrum, golden("enhancer", "enhanced"), kSpectrumTolerance, "spectrum");
   }
 
+  TEST_CASE("diffusion and the enhancer end before their end once they are stopped") {
+    engine::ModelDescription description = golden_description(at::kCPU);
+    description.diffusion = {model_file("diffusion"), golden_diffusion_config()};
+    const SpeechModel model(description);
+    const at::Tensor codes = golden("diffusion", "codes").to(at::kLong);
+    int asked = 0;
+    const auto third_time = [&] { return ++asked > 2; };
+    const auto check_stopped = [&](const auto& work) {
+      asked = 0;
+      check_refused(work, "ABORT_ERR", "cancelled");
+      CHECK(asked == 3);
+    };
+    check_stopped([&] { engine::diffuse(model, codes, 3, {}, 20, {}, third_time); });
+    check_stopped([&] { engine::diffuse(model, codes, 3, {}, 20, {4, 8}, third_time); });
+    check_stopped([&] { engine::enhance(model, at::zeros({480000}), 48000, third_time); });
+    const auto flat = [](const char* name) { return golden("enhancer", name).view(-1); };
+    check_stopped([&] { engine::enhance_spectrum(model, flat("spec"), flat("feat_erb"), flat("feat_spec"), third_time); });
+  }
+
   TEST_CASE("an embedding from another rate is the same voice") {
     const SpeechModel model(golden_description(at::kCPU));
     const at::Tensor samples = wav_samples("speaker_16k.wav");

@@ -22,9 +22,8 @@ TEST_SUITE("engine/statistics") {
     CHECK(rate.per_second(start + seconds(60)) == 0);
   }
 
-  TEST_CASE("counts, keeps peaks, and tells the middle and the slowest of first sounds") {
+  TEST_CASE("counts, and keeps peaks") {
     Statistics statistics;
-    CHECK(statistics.snapshot().first_audio_p50 == -1);
     statistics.set_pool(10, 1024);
     statistics.set_load(3, 1, 2, 5);
     statistics.set_load(1, 0, 0, 2);
@@ -35,7 +34,6 @@ TEST_SUITE("engine/statistics") {
     statistics.count_audio(0.5);
     for (const auto fate : {Statistics::Fate::ended, Statistics::Fate::ended, Statistics::Fate::cancelled, Statistics::Fate::failed, Statistics::Fate::refused})
       statistics.count(fate);
-    for (int i = 1; i <= 100; ++i) statistics.count_first_audio(i);
     const Snapshot now = statistics.snapshot();
     CHECK(now.active == 1);
     CHECK(now.queued == 2);
@@ -52,14 +50,6 @@ TEST_SUITE("engine/statistics") {
     CHECK(now.cancelled == 1);
     CHECK(now.failed == 1);
     CHECK(now.refused == 1);
-    CHECK(now.first_audio_p50 == 50);
-    CHECK(now.first_audio_p95 == 95);
     CHECK(now.batch_steps_per_second > 0);
-  }
-
-  TEST_CASE("only the last 256 first sounds count") {
-    Statistics statistics;
-    for (int i = 0; i < 1000; ++i) statistics.count_first_audio(i < 744 ? 9000 : 5);
-    CHECK(statistics.snapshot().first_audio_p95 == 5);
   }
 }

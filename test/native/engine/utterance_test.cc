@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/stages.h"
+#include "engine/utterance_work.h"
 #include "ops/running_loudness.h"
 #include "support/compare.h"
 #include "support/diffusion.h"
@@ -128,6 +129,25 @@ TEST_SUITE("engine/utterance") {
     CHECK(lengths(speak(model, request)) == std::vector<int64_t>{19, 38, 75, 150, 150, 18});
   }
 
+  TEST_CASE("what a chunk is made of is fixed when it is claimed, while steps go on") {
+    const auto model = endless();
+    const UtteranceRequest request = small_request();
+    engine::UtteranceWork work(*model, request, {});
+    CHECK(std::vector<int64_t>{work.chunk_end(0), work.chunk_end(2), work.chunk_end(4)} == std::vector<int64_t>{7, 22, 42});
+    work.coarse.prefill(nullptr);
+    while (!work.chunk_ready()) work.coarse.step();
+    const engine::DueChunk due = work.claim();
+    CHECK(std::vector<int64_t>{due.first, due.last, due.drawn_last, due.coarse.size(1)} == std::vector<int64_t>{0, 7, 7, 10});
+    CHECK(due.opening);
+    CHECK_FALSE(work.chunk_ready());
+    const at::Tensor seen = due.coarse.clone();
+    for (int i = 0; i < 6; ++i) work.coarse.step();
+    check_equal(due.coarse, seen, "what the second stage sees");
+    const engine::Chunk chunk = work.say(due);
+    CHECK(chunk.samples == speak(model, request).chunks[0].samples);
+    CHECK(work.saying.decoder > 0);
+  }
+
   TEST_CASE("the last chunk says why it is the last, and no other does") {
     for (const int64_t frames : {1, 3, 6, 7, 8, 10, 12, 13, 22, 25}) {
       const Spoken spoken = speak(ending(frames), small_request());
@@ -188,27 +208,23 @@ TEST_SUITE("engine/utterance") {
     }
   }
 
-  TEST_CASE("speech is brought to the loudness that is asked for: in chunks by the running gain, whole by one") {
+  TEST_CASE("the whole is brought to the loudness that is asked for by one gain; chunks leave that to who hears all segments") {
     const auto model = endless();
     const int64_t rate = model->codec().sample_rate();
-    const at::Tensor plain = samples_of(speak(model, small_request()));
     UtteranceRequest request = small_request();
     request.loudness = -20;
-    ops::RunningLoudness running(rate, -20, request.chunk_ends[0] * model->codec().hop());
-    const Spoken loud = speak(model, request);
-    check_equal(samples_of(loud), ops::normalize_loudness(plain, running), "in chunks");
-    std::vector<float> decoded;
-    for (const auto& chunk : loud.chunks) decoded.insert(decoded.end(), chunk.decoded.begin(), chunk.decoded.end());
-    check_equal(at::tensor(decoded), plain, "as the decoder gave it");
+    CHECK(words_of(speak(model, request).failure).find("a loudness for the whole alone") != std::string::npos);
     CHECK(speak(model, small_request()).chunks[0].decoded.empty());
-    CHECK(same_bytes(speak(model, request), speak(model, request)));
 
     request.whole = true;
     UtteranceRequest bare = request;
     bare.loudness.reset();
+    const Spoken loud = speak(model, request);
     const at::Tensor whole = samples_of(speak(model, bare));
-    check_equal(samples_of(speak(model, request)), ops::normalize_loudness(whole, rate, -20), "whole");
-    CHECK(difference(samples_of(speak(model, request)), whole).worst > 0);
+    check_equal(samples_of(loud), ops::normalize_loudness(whole, rate, -20), "whole");
+    CHECK(difference(samples_of(loud), whole).worst > 0);
+    check_equal(at::tensor(loud.chunks[0].decoded), whole, "as the decoder gave it");
+    CHECK(same_bytes(speak(model, request), loud));
   }
 
   TEST_CASE("the whole form is one chunk, and frames past its window follow the streaming rule") {

@@ -74,6 +74,20 @@ TEST_SUITE("ops/running_loudness") {
     check_equal(run_in_pieces(samples, [&] { return static_cast<int64_t>(random() % 5000) + 1; }), wanted, "pieces");
   }
 
+  TEST_CASE("listens ten minutes back and no further, however long a speech is") {
+    RunningLoudness state(4000, -14, 1000);
+    const at::Tensor minute = 0.1 * at::randn({60 * 4000});
+    for (int i = 0; i < 9; ++i) ops::normalize_loudness(minute, state);
+    CHECK(state.heard.size() == 5400);
+    for (int i = 0; i < 3; ++i) ops::normalize_loudness(0.5 * minute, state);
+    CHECK(state.heard.size() == 6000);
+    // Half as loud for ten minutes: nothing is left of what was before.
+    for (int i = 0; i < 8; ++i) ops::normalize_loudness(0.5 * minute, state);
+    RunningLoudness softer(4000, -14, 1000);
+    ops::normalize_loudness(0.5 * minute, softer);
+    CHECK(decibels(state.gain / softer.gain) == doctest::Approx(0).epsilon(0.1));
+  }
+
   TEST_CASE("what went out does not depend on what follows the opening") {
     const at::Tensor samples = speech(4, -25, 3);
     for (const int64_t length : {kOpening, int64_t{4800}, int64_t{20011}, int64_t{48000}}) {
