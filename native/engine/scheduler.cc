@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/host_memory.h"
 #include "core/side_stream.h"
 
 namespace metavoice::engine {
@@ -19,6 +20,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kStepsPerLaunch = 8;
 // The weight of the newest utterance in the mean.
 constexpr double kNewest = 0.25;
+// How often memory that nobody uses goes back to the system, after an utterance has ended.
+constexpr std::chrono::seconds kReleaseEvery{10};
 
 double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 
@@ -163,7 +166,9 @@ void Scheduler::retire_finished() {
     if (dropped) claim.utterance->said();
     return dropped;
   });
-  places_.retire([this](Utterance& utterance) {
+  bool any = false;
+  places_.retire([&](Utterance& utterance) {
+    any = true;
     const double spent = utterance.spent();
     const bool cancelled = !utterance.done();
     if (!cancelled && spent > 0)
@@ -171,6 +176,10 @@ void Scheduler::retire_finished() {
     statistics_.count(cancelled ? Statistics::Fate::cancelled : utterance.failed() ? Statistics::Fate::failed : Statistics::Fate::ended);
     utterance.release();
   });
+  const Clock::time_point now = Clock::now();
+  if (!any || now - released_ < kReleaseEvery) return;
+  released_ = now;
+  side_jobs_.post(core::release_host_memory);
 }
 
 void Scheduler::report_load() {

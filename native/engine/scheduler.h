@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -92,6 +93,7 @@ class Scheduler {
   Places places_;                 // under the lock
   std::deque<Claim> claims_;      // in order, under the lock
   bool saying_ = false;           // one of them, on the second thread
+  std::chrono::steady_clock::time_point released_{};  // memory, the last time
   double mean_milliseconds_ = 0;  // of computing that an utterance took; 0 before the first has ended
   std::atomic<bool> stopping_{false};  // set under the lock
   std::function<void()> when_stopped_;
