@@ -1,0 +1,102 @@
+// One decode step of the first stage as a few CUDA kernels: many rows of any length at once, one position of each, over
+// keys and values in pages (ops/paged_attention.h). Plain C, so that what holds the kernels needs no libtorch.
+//
+// The residual stream, norms, softmax and logits are float32. What goes into a product is rounded to the dtype of the
+// matrices, as are queries, keys and values; sums are float32. The bits of a row depend on that row alone.
+//
+// Every call enqueues one kernel on `stream` and returns a cudaError_t (cudaErrorInvalidValue for what is not
+// supported); nothing is allocated and nothing waits, so all of it can be captured in a graph. Positions, pages and ids
+// are read when the kernels run.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define METAVOICE_KERNEL_API __declspec(dllexport)
+#else
+#define METAVOICE_KERNEL_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum MetavoiceDtype { METAVOICE_FLOAT32 = 0, METAVOICE_FLOAT16 = 1, METAVOICE_BFLOAT16 = 2 };
+
+enum MetavoiceDecodeFlags {
+  // A kernel may begin while the one before it ends (programmatic dependent launch, compute capability 9.0).
+  METAVOICE_EARLY_LAUNCH = 1,
+};
+
+// What the kernels of one step share. All matrices are [out, in] and contiguous, and begin at a multiple of 16 bytes.
+struct MetavoiceDecode {
+  int32_t dtype;   // of matrices, cache, queries, attended and activated
+  int32_t rows;    // 1 to 64
+  int32_t width;   // a multiple of 32
+  int32_t heads;   // of 32, 64 or 128 numbers
+  int32_t hidden;  // of the feed forward; a multiple of 32
+  float epsilon;   // of the norms
+  int32_t flags;
+  // Every position must be below this; it bounds the grids and the room in `partial`.
+  int32_t most_positions;
+  const int32_t* positions;  // [rows]: of the new column; below 0 the row is padding, whose numbers mean nothing
+  const int32_t* pages;      // [rows, page_stride]: of the row's positions, 32 a page
+  int32_t page_stride;
+  int64_t page_numbers;  // from one page of a layer to the next, in numbers
+
+  float* residual;   // [rows, width]
+  void* queries;     // [rows, width]
+  void* attended;    // [rows, width]
+  void* activated;   // [rows, hidden]
+  float* partial;    // metavoice_decode_partial_bytes
+  int32_t* tickets;  // [rows, heads]: 0 before the first step; every step leaves them 0
+  void* stream;      // cudaStream_t
+};
+
+struct MetavoiceDecodeLayer {
+  const float* attention_norm;     // [width]
+  const void* qkv;                 // [3 * width, width]
+  const void* out;                 // [width, width]
+  const float* feed_forward_norm;  // [width]
+  const void* gate;                // [hidden, width]
+  const void* up;                  // [hidden, width]
+  const void* down;                // [width, hidden]
+  void* pages;                     // [pages, 2, heads, head width * 32]
+};
+
+struct MetavoiceDecodeEnds {
+  const void* tokens;         // [vocabulary, width]
+  const void* places;         // [window, width]
+  const float* conditioning;  // [rows, width]
+  const int32_t* ids;         // [rows]
+  const float* norm;          // [width]
+  const void* head;           // [entries, width]
+  int32_t head_dtype;         // of `head`: the norm's output is rounded to it
+  int32_t entries;
+  float* logits;  // [rows, entries]
+};
+
+// 1 where the kernels serve these sizes, dtype and the current device, else 0.
+METAVOICE_KERNEL_API int metavoice_decode_supports(const MetavoiceDecode* step);
+METAVOICE_KERNEL_API int64_t metavoice_decode_partial_bytes(const MetavoiceDecode* step);
+
+// residual = token + place + conditioning
+METAVOICE_KERNEL_API int metavoice_decode_embed(const MetavoiceDecode* step, const MetavoiceDecodeEnds* ends);
+// Norm and projection to queries, keys and values; the latter two go to the pages.
+METAVOICE_KERNEL_API int metavoice_decode_qkv(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+// Attention to all positions up to the new one, in pieces of 128 that the last one to end puts together.
+METAVOICE_KERNEL_API int metavoice_decode_attend(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+// residual += attended out^T
+METAVOICE_KERNEL_API int metavoice_decode_project(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+// activated = silu(gate) * up of the norm
+METAVOICE_KERNEL_API int metavoice_decode_gate_up(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+// residual += activated down^T
+METAVOICE_KERNEL_API int metavoice_decode_down(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+// Norm and output layer.
+METAVOICE_KERNEL_API int metavoice_decode_head(const MetavoiceDecode* step, const MetavoiceDecodeEnds* ends);
+// All of these for all layers.
+METAVOICE_KERNEL_API int metavoice_decode_step(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layers, int32_t layer_count, const MetavoiceDecodeEnds* ends);
+
+#ifdef __cplusplus
+}
+#endif

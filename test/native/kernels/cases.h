@@ -1,0 +1,4 @@
+#pragma once
+
+// -> how many cases failed, as an exit status.
+int run_cases();
