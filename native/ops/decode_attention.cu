@@ -75,21 +75,26 @@ struct Page {
   float total = 0;
   float values[8] = {};
 
-  __device__ __forceinline__ void attend(const T* query, const T* keys, const T* all_values, int count) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, group = lane / 4, part = lane % kParts, turn = lane / kParts;
-    Eight<T> key[kWidth / 8], value[kParts];
-    // What lies behind the last position may be anything, not numbers even.
+  Eight<T> key[kWidth / 8], value[kParts];
+
+  // What lies behind the last position may be anything, not numbers even.
+  __device__ __forceinline__ void fetch(const T* keys, const T* all_values, int count) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, part = lane % kParts, turn = lane / kParts;
 #pragma unroll
-    for (int i = 0; i < kWidth / 8; ++i) key[i] = stream(keys + (8 * i + group) * kPage + 8 * (lane % 4));
+    for (int i = 0; i < kWidth / 8; ++i) key[i] = stream(keys + (8 * i + lane / 4) * kPage + 8 * (lane % 4));
 #pragma unroll
     for (int i = 0; i < kParts; ++i) {
       const int position = i * kPositions + turn;
       value[i] = position < count ? stream(all_values + position * kWidth + 8 * part) : zeros<T>();
     }
+  }
+
+  __device__ __forceinline__ void attend(const T* query, int count) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, turn = lane / kParts;
     float sums[8] = {};
 #pragma unroll
     for (int i = 0; i < kWidth / 8; ++i) {
-      const float q = wide(query[8 * i + group]);
+      const float q = wide(query[8 * i + lane / 4]);
       float k[8];
       widen(key[i], k);
 #pragma unroll
@@ -123,20 +128,26 @@ __global__ void __launch_bounds__(kWarps * 32) attend(const Parameters<T> p) {
   __shared__ bool is_last;
   const int piece = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y), row = static_cast<int>(blockIdx.z);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
-  wait_for_others();
   const int position = p.positions[row];
   const int64_t index = static_cast<int64_t>(row) * p.heads + head;
   T* attended = p.attended + index * kWidth;
-  if (position < 0 && piece == 0 && thread < kWidth) store(attended + thread, 0.0F);
   const int pieces = position < 0 ? 0 : position / kPiece + 1;
-  if (piece >= pieces) return;
-
-  Page<T, kWidth> page;
   const int first = piece * kPiece + warp * kPage, count = min(position + 1 - first, kPage);
+  Page<T, kWidth> page;
+  const T *keys = p.memory, *all_values = keys;
   if (count > 0) {
-    const int32_t number = p.pages[static_cast<int64_t>(row) * p.page_stride + first / kPage];
-    const T* keys = p.memory + number * p.page_numbers + static_cast<int64_t>(head) * kWidth * kPage;
-    page.attend(p.queries + index * kWidth, keys, keys + static_cast<int64_t>(p.heads) * kWidth * kPage, count);
+    keys += p.pages[static_cast<int64_t>(row) * p.page_stride + first / kPage] * p.page_numbers + static_cast<int64_t>(head) * kWidth * kPage;
+    all_values = keys + static_cast<int64_t>(p.heads) * kWidth * kPage;
+  }
+  // Positions, and pages that don't hold the new one, are as earlier steps left them.
+  const bool settled = count > 0 && first + kPage <= position;
+  if (settled) page.fetch(keys, all_values, count);
+  wait_for_others();
+  if (position < 0 && piece == 0 && thread < kWidth) store(attended + thread, 0.0F);
+  if (piece >= pieces) return;
+  if (count > 0) {
+    if (!settled) page.fetch(keys, all_values, count);
+    page.attend(p.queries + index * kWidth, count);
   }
   const int lane = thread % 32;
   if (lane < Page<T, kWidth>::kParts)
@@ -220,9 +231,9 @@ extern "C" int metavoice_decode_attend(const MetavoiceDecode* step, const Metavo
                                    pieces_of(*step)};
     const dim3 grid(static_cast<unsigned>(parameters.pieces), static_cast<unsigned>(step->heads), static_cast<unsigned>(step->rows));
     switch (step->width / step->heads) {
-      case 32: return launch(attend<T, 32>, grid, kWarps * 32, *step, parameters);
-      case 64: return launch(attend<T, 64>, grid, kWarps * 32, *step, parameters);
-      case 128: return launch(attend<T, 128>, grid, kWarps * 32, *step, parameters);
+      case 32: return launch(attend<T, 32>, grid, kWarps * 32, 0, *step, parameters);
+      case 64: return launch(attend<T, 64>, grid, kWarps * 32, 0, *step, parameters);
+      case 128: return launch(attend<T, 128>, grid, kWarps * 32, 0, *step, parameters);
       default: return cudaErrorInvalidValue;
     }
   });

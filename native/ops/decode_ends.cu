@@ -1,12 +1,10 @@
 // The ends of a step: a token and its place become the residual stream, and that becomes logits.
-#include "ops/decode_launch.cuh"
-#include "ops/decode_product.cuh"
+#include "ops/decode_norm.cuh"
 
 namespace metavoice::decode {
 
 namespace {
 
-constexpr int kWarps = 8;
 constexpr int kEmbedThreads = 256;
 
 template <class T>
@@ -38,32 +36,27 @@ __global__ void __launch_bounds__(kEmbedThreads) embed(const EmbedParameters<T> 
 
 template <class T>
 struct HeadParameters {
-  const float* residual;
-  const float* norm;
+  NormInput input;
   const T* weight;
   float* logits;
-  int rows, width, entries;
-  float epsilon;
+  int entries;
 };
 
 template <class T, int kTiles>
-__global__ void __launch_bounds__(kWarps * 32) head(const HeadParameters<T> p) {
-  using Matrix = Product<T, kWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
+__global__ void __launch_bounds__(kNormThreads) head(const HeadParameters<T> p) {
+  using Matrix = Product<T, kNormWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
   __shared__ typename Matrix::Shared sums;
-  __shared__ float scales[kTiles * kTileRows];
   const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * kColumns;
-  const int rows = min(p.rows - first_row, kTiles * kTileRows);
-  const float* residual = p.residual + static_cast<int64_t>(first_row) * p.width;
+  const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
+  const int64_t width = p.input.width;
 
   Matrix product;
   // The last block may have fewer columns than others: what it reads instead of them is not stored.
   const int upper = min(first_column + lane() / 4, p.entries - 1), lower = min(first_column + lane() / 4 + 8, p.entries - 1);
-  product.begin(p.weight + static_cast<int64_t>(upper) * p.width, p.weight + static_cast<int64_t>(lower) * p.width, p.width);
-  wait_for_others();
-  find_scales<kWarps, kTiles>(residual, p.width, rows, product.first(), product.last(), p.epsilon, scales);
-  product.run(Normed<T>{residual, p.norm, scales, p.width}, rows, sums);
+  product.begin(p.weight + upper * width, p.weight + lower * width, p.input.width);
+  run_normed<T, kTiles>(product, p.input, first_row, rows, sums);
 
-  for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kWarps * 32) {
+  for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kNormThreads) {
     const int row = i / kColumns, column = i % kColumns;
     if (first_column + column < p.entries)
       p.logits[static_cast<int64_t>(first_row + row) * p.entries + first_column + column] = Matrix::total(sums, row, column);
@@ -81,7 +74,7 @@ extern "C" int metavoice_decode_embed(const MetavoiceDecode* step, const Metavoi
     const EmbedParameters<T> parameters{static_cast<const T*>(ends->tokens), static_cast<const T*>(ends->places), ends->conditioning,
                                         ends->ids, step->positions, step->residual, step->width};
     const dim3 grid(static_cast<unsigned>((step->width + kEmbedThreads - 1) / kEmbedThreads), static_cast<unsigned>(step->rows));
-    return launch(embed<T>, grid, kEmbedThreads, *step, parameters);
+    return launch(embed<T>, grid, kEmbedThreads, 0, *step, parameters);
   });
 }
 
@@ -89,11 +82,10 @@ extern "C" int metavoice_decode_head(const MetavoiceDecode* step, const Metavoic
   using namespace metavoice::decode;
   return with_dtype(ends->head_dtype, [&](auto number) {
     using T = decltype(number);
-    const HeadParameters<T> parameters{step->residual, ends->norm, static_cast<const T*>(ends->head), ends->logits,
-                                       step->rows, step->width, ends->entries, step->epsilon};
-    return with_tiles<T>(step->rows, [&](auto tiles, unsigned blocks) {
+    HeadParameters<T> parameters{{step->residual, ends->norm, nullptr, step->rows, step->width, step->epsilon}, static_cast<const T*>(ends->head), ends->logits, ends->entries};
+    return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
       const dim3 grid(static_cast<unsigned>((ends->entries + kColumns - 1) / kColumns), blocks);
-      return launch(head<T, decltype(tiles)::value>, grid, kWarps * 32, *step, parameters);
+      return launch(head<T, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
     });
   });
 }

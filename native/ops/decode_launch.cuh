@@ -18,20 +18,23 @@ __device__ __forceinline__ void wait_for_others() {
 }
 
 #ifdef METAVOICE_EMULATED
+#define DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(emulated::shared_memory())
 template <class Parameters>
-int launch(void (*kernel)(Parameters), dim3 grid, unsigned threads, const MetavoiceDecode&, const Parameters& parameters) {
-  emulated::run(grid, threads, [&] { kernel(parameters); });
+int launch(void (*kernel)(Parameters), dim3 grid, unsigned threads, unsigned shared_bytes, const MetavoiceDecode&, const Parameters& parameters) {
+  emulated::run(grid, threads, shared_bytes, [&] { kernel(parameters); });
   return cudaSuccess;
 }
 #else
+#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 template <class Parameters>
-int launch(void (*kernel)(Parameters), dim3 grid, unsigned threads, const MetavoiceDecode& step, const Parameters& parameters) {
+int launch(void (*kernel)(Parameters), dim3 grid, unsigned threads, unsigned shared_bytes, const MetavoiceDecode& step, const Parameters& parameters) {
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(step.stream);
   config.attrs = &early;
   config.numAttrs = (step.flags & METAVOICE_EARLY_LAUNCH) != 0 ? 1 : 0;

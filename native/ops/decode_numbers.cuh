@@ -45,6 +45,11 @@ __device__ __forceinline__ Eight<T> load(const T* from) {
 }
 
 template <class T>
+__device__ __forceinline__ void keep(T* to, const Eight<T>& numbers) {
+  for (int i = 0; i < static_cast<int>(sizeof(T) / 2); ++i) reinterpret_cast<uint4*>(to)[i] = numbers.words[i];
+}
+
+template <class T>
 __device__ __forceinline__ Eight<T> stream(const T* from) {
   Eight<T> result;
   for (int i = 0; i < static_cast<int>(sizeof(T) / 2); ++i) result.words[i] = stream_words(from + i * (16 / sizeof(T)));

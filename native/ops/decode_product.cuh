@@ -135,10 +135,12 @@ class Product {
   template <class X>
   __device__ __forceinline__ void run(const X& x, int rows, Shared& sums) {
     Sums<T, kTiles> own;
-    for (int step = first_; step < last_; step += kAhead) {
+    Eight<T> ahead[kAhead];
+    if constexpr (sizeof(T) == 2 && kTiles == 1 && !X::kNear) {
 #pragma unroll
-      for (int some = 0; some < kAhead; some += kTogether) several(x, rows, step, some, own);
+      for (int i = 0; i < kAhead; ++i) ahead[i] = other(x, rows, first_ + i, 0);
     }
+    for (int step = first_; step < last_; step += kAhead) several(x, rows, step, own, ahead);
     if constexpr (sizeof(T) == 4) own.finish();
     const int group = lane() / 4, part = lane() % 4;
 #pragma unroll
@@ -157,8 +159,8 @@ class Product {
   }
 
  private:
-  // Steps whose other factor is asked for at once.
-  static constexpr int kTogether = sizeof(T) == 2 && kTiles == 1 ? (kAhead < 4 ? kAhead : 4) : 1;
+  // Steps whose other factor is asked for at once, where that is not always on its way, too.
+  static constexpr int kTogether = 2;
   static_assert(kAhead % kTogether == 0, "whole groups of steps");
 
   __device__ __forceinline__ void fetch(int slot, int step) {
@@ -167,29 +169,47 @@ class Product {
   }
 
   template <class X>
-  __device__ __forceinline__ void several(const X& x, int rows, int step, int some, Sums<T, kTiles>& own) {
-    const int k = lane() % 4 * 8;
+  __device__ __forceinline__ Eight<T> other(const X& x, int rows, int step, int n) const {
+    const int row = n * kTileRows + lane() / 4;
+    return step < last_ && row < rows ? x(row, step * kStep + lane() % 4 * 8) : zeros<T>();
+  }
+
+  // kAhead steps from `step`.
+  template <class X>
+  __device__ __forceinline__ void several(const X& x, int rows, int step, Sums<T, kTiles>& own, Eight<T> (&ahead)[kAhead]) {
     if constexpr (sizeof(T) == 4) {
-      if (step + some >= last_) return;
 #pragma unroll
-      for (int row = 0; row < kTileRows; ++row)
-        if (row < rows) own.add(upper_[some], lower_[some], x(row, (step + some) * kStep + k), row);
-      if (step + some + kAhead < last_) fetch(some, step + some + kAhead);
+      for (int i = 0; i < kAhead; ++i) {
+        if (step + i >= last_) continue;
+#pragma unroll
+        for (int row = 0; row < kTileRows; ++row)
+          if (row < rows) own.add(upper_[i], lower_[i], x(row, (step + i) * kStep + lane() % 4 * 8), row);
+        if (step + i + kAhead < last_) fetch(i, step + i + kAhead);
+      }
+    } else if constexpr (kTiles == 1) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (step + i >= last_) continue;
+        const Eight<T> now = X::kNear ? other(x, rows, step + i, 0) : ahead[i];
+        own.add(upper_[i], lower_[i], [&](int) { return now.words[0]; });
+        if (step + i + kAhead >= last_) continue;
+        fetch(i, step + i + kAhead);
+        if constexpr (!X::kNear) ahead[i] = other(x, rows, step + i + kAhead, 0);
+      }
     } else {
-      Eight<T> other[kTogether][kTiles];
 #pragma unroll
-      for (int i = 0; i < kTogether; ++i)
+      for (int some = 0; some < kAhead; some += kTogether) {
+        Eight<T> now[kTogether][kTiles];
 #pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-          const int row = n * kTileRows + lane() / 4;
-          other[i][n] = step + some + i < last_ && row < rows ? x(row, (step + some + i) * kStep + k) : zeros<T>();
+        for (int i = 0; i < kTogether; ++i)
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n) now[i][n] = other(x, rows, step + some + i, n);
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {
+          if (step + some + i >= last_) continue;
+          own.add(upper_[some + i], lower_[some + i], [&](int n) { return now[i][n].words[0]; });
+          if (step + some + i + kAhead < last_) fetch(some + i, step + some + i + kAhead);
         }
-#pragma unroll
-      for (int i = 0; i < kTogether; ++i) {
-        const int now = step + some + i;
-        if (now >= last_) continue;
-        own.add(upper_[some + i], lower_[some + i], [&](int n) { return other[i][n].words[0]; });
-        if (now + kAhead < last_) fetch(some + i, now + kAhead);
       }
     }
   }
@@ -203,65 +223,12 @@ class Product {
 // Rows as they are, [rows, in].
 template <class T>
 struct Plain {
+  static constexpr bool kNear = false;
   const T* x;
   int in;
 
   __device__ __forceinline__ Eight<T> operator()(int row, int k) const { return load(x + static_cast<int64_t>(row) * in + k); }
 };
-
-// Rows of the residual, normalised (RMSNorm, Zhang & Sennrich 2019) and rounded.
-template <class T>
-struct Normed {
-  const float* residual;  // [rows, in]
-  const float* weight;    // [in]
-  const float* scales;    // of the rows of the block
-  int in;
-
-  __device__ __forceinline__ Eight<T> operator()(int row, int k) const {
-    float x[8], w[8];
-    widen(load(residual + static_cast<int64_t>(row) * in + k), x);
-    widen(load(weight + k), w);
-    const float scale = scales[row];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = __fmul_rn(__fmul_rn(x[i], scale), w[i]);
-    Eight<T> result;
-    narrow(x, result);
-    return result;
-  }
-};
-
-// 1 / sqrt(mean of squares + epsilon) of each row of the block -> scales. Warps share the rows as they share the product.
-template <int kWarps, int kTiles>
-__device__ __forceinline__ void find_scales(const float* residual, int in, int rows, int first, int last, float epsilon,
-                                            float (&scales)[kTiles * kTileRows]) {
-  __shared__ float squares[kWarps][kTiles * kTileRows];
-#pragma unroll
-  for (int n = 0; n < kTiles; ++n) {
-    const int row = n * kTileRows + lane() / 4;
-    float sum = 0;
-    if (row < rows) {
-      const float* from = residual + static_cast<int64_t>(row) * in + lane() % 4 * 8;
-#pragma unroll 4
-      for (int k = first; k < last; k += kStep) {
-        float x[8];
-        widen(load(from + k), x);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) sum = __fmaf_rn(x[i], x[i], sum);
-      }
-    }
-    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    if (lane() % 4 == 0) squares[warp()][row] = sum;
-  }
-  __syncthreads();
-  for (int row = static_cast<int>(threadIdx.x); row < kTiles * kTileRows; row += kWarps * 32) {
-    float sum = squares[0][row];
-#pragma unroll
-    for (int i = 1; i < kWarps; ++i) sum += squares[i][row];
-    scales[row] = rsqrtf(__fadd_rn(__fdiv_rn(sum, static_cast<float>(in)), epsilon));
-  }
-  __syncthreads();
-}
 
 // run(tiles, blocks): how many tiles of rows a block takes best, and how many blocks that makes. The bits are the same.
 template <class T, class Run>

@@ -1,62 +1,55 @@
 // Norm and projection to queries, keys and values. Keys and values go where the row's new position lies in its pages.
-#include "ops/decode_launch.cuh"
-#include "ops/decode_product.cuh"
+#include "ops/decode_norm.cuh"
 
 namespace metavoice::decode {
 
 namespace {
 
-constexpr int kWarps = 4;
 constexpr int kPage = 32;
 
 template <class T>
 struct Parameters {
-  const float* residual;
-  const float* norm;
+  NormInput input;
   const T* weight;
   T* queries;
   T* memory;
   const int32_t* positions;
   const int32_t* pages;
   int64_t page_numbers;
-  int rows, width, heads, page_stride;
-  float epsilon;
+  int heads, page_stride;
 };
 
 // Where number `at` of a row's keys or values lies.
 template <class T>
 __device__ T* place_of(const Parameters<T>& p, int row, int position, bool value, int at) {
-  const int head_width = p.width / p.heads, head = at / head_width, number = at % head_width, place = position % kPage;
+  const int head_width = p.input.width / p.heads, head = at / head_width, number = at % head_width, place = position % kPage;
   const int32_t page = p.pages[static_cast<int64_t>(row) * p.page_stride + position / kPage];
   T* side = p.memory + page * p.page_numbers + static_cast<int64_t>(value ? p.heads + head : head) * head_width * kPage;
   return side + (value ? place * head_width + number : number * kPage + place);
 }
 
 template <class T, int kTiles>
-__global__ void __launch_bounds__(kWarps * 32) project_qkv(const Parameters<T> p) {
-  using Matrix = Product<T, kWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
+__global__ void __launch_bounds__(kNormThreads) project_qkv(const Parameters<T> p) {
+  using Matrix = Product<T, kNormWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
   __shared__ typename Matrix::Shared sums;
-  __shared__ float scales[kTiles * kTileRows];
   const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * kColumns;
-  const int rows = min(p.rows - first_row, kTiles * kTileRows);
-  const float* residual = p.residual + static_cast<int64_t>(first_row) * p.width;
+  const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
 
   Matrix product;
-  const T* weight = p.weight + static_cast<int64_t>(first_column + lane() / 4) * p.width;
-  product.begin(weight, weight + 8 * static_cast<int64_t>(p.width), p.width);
-  wait_for_others();
-  find_scales<kWarps, kTiles>(residual, p.width, rows, product.first(), product.last(), p.epsilon, scales);
-  product.run(Normed<T>{residual, p.norm, scales, p.width}, rows, sums);
+  const int width = p.input.width;
+  const T* weight = p.weight + static_cast<int64_t>(first_column + lane() / 4) * width;
+  product.begin(weight, weight + 8 * static_cast<int64_t>(width), width);
+  run_normed<T, kTiles>(product, p.input, first_row, rows, sums);
 
-  for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kWarps * 32) {
-    const int row = i / kColumns, column = first_column + i % kColumns, at = column % p.width;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kNormThreads) {
+    const int row = i / kColumns, column = first_column + i % kColumns, at = column % width;
     const float sum = Matrix::total(sums, row, i % kColumns);
-    if (column < p.width) {
-      store(p.queries + static_cast<int64_t>(first_row + row) * p.width + at, sum);
+    if (column < width) {
+      store(p.queries + static_cast<int64_t>(first_row + row) * width + at, sum);
       continue;
     }
     const int position = p.positions[first_row + row];
-    if (position >= 0) store(place_of(p, first_row + row, position, column >= 2 * p.width, at), sum);
+    if (position >= 0) store(place_of(p, first_row + row, position, column >= 2 * width, at), sum);
   }
 }
 
@@ -68,22 +61,18 @@ extern "C" int metavoice_decode_qkv(const MetavoiceDecode* step, const Metavoice
   using namespace metavoice::decode;
   return with_dtype(step->dtype, [&](auto number) {
     using T = decltype(number);
-    const Parameters<T> parameters{step->residual,
-                                   layer->attention_norm,
-                                   static_cast<const T*>(layer->qkv),
-                                   static_cast<T*>(step->queries),
-                                   static_cast<T*>(layer->pages),
-                                   step->positions,
-                                   step->pages,
-                                   step->page_numbers,
-                                   step->rows,
-                                   step->width,
-                                   step->heads,
-                                   step->page_stride,
-                                   step->epsilon};
-    return with_tiles<T>(step->rows, [&](auto tiles, unsigned blocks) {
+    Parameters<T> parameters{{step->residual, layer->attention_norm, nullptr, step->rows, step->width, step->epsilon},
+                             static_cast<const T*>(layer->qkv),
+                             static_cast<T*>(step->queries),
+                             static_cast<T*>(layer->pages),
+                             step->positions,
+                             step->pages,
+                             step->page_numbers,
+                             step->heads,
+                             step->page_stride};
+    return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
       const dim3 grid(static_cast<unsigned>(3 * step->width / kColumns), blocks);
-      return launch(project_qkv<T, decltype(tiles)::value>, grid, kWarps * 32, *step, parameters);
+      return launch(project_qkv<T, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
     });
   });
 }

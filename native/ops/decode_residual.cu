@@ -41,7 +41,7 @@ int add(const MetavoiceDecode& step, const void* x, const void* weight, int in) 
   const Parameters<T> parameters{static_cast<const T*>(x), static_cast<const T*>(weight), step.residual, step.rows, in, step.width};
   return with_tiles<T>(step.rows, [&](auto tiles, unsigned blocks) {
     const dim3 grid(static_cast<unsigned>(step.width / kColumns), blocks);
-    return launch(add_product<T, decltype(tiles)::value>, grid, kWarps * 32, step, parameters);
+    return launch(add_product<T, decltype(tiles)::value>, grid, kWarps * 32, 0, step, parameters);
   });
 }
 

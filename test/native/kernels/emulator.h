@@ -102,8 +102,12 @@ inline void run_block(int threads, const std::function<void()>& body) {
     }
 }
 
+inline std::vector<uint64_t> shared;
+inline void* shared_memory() { return shared.data(); }
+
 template <class Body>
-void run(dim3 grid, unsigned threads, const Body& body) {
+void run(dim3 grid, unsigned threads, unsigned shared_bytes, const Body& body) {
+  shared.assign(shared_bytes / 8 + 2, ~uint64_t{0});
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {

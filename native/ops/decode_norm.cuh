@@ -1,0 +1,208 @@
+// RMSNorm (Zhang & Sennrich 2019) before the products of the decode kernels. In 16 bit, a block that serves few rows
+// normalises them for itself, into shared memory; for more rows, a kernel of its own does so once, with the same bits.
+#pragma once
+
+#include "ops/decode_launch.cuh"
+#include "ops/decode_product.cuh"
+
+namespace metavoice::decode {
+
+// Of all kernels that normalise, and the numbers of a row that they hold at once.
+constexpr int kNormWarps = 4;
+constexpr int kNormThreads = kNormWarps * 32;
+constexpr int kHeld = 2;
+constexpr int kLargestNorm = kNormThreads * kHeld * 8;
+
+// A row in shared memory is this much longer, so that neighbours lie in other banks.
+constexpr int kPadding = 32;
+
+// Rows in shared memory.
+template <class T>
+struct Near {
+  static constexpr bool kNear = true;
+  const T* x;
+  int stride;
+
+  __device__ __forceinline__ Eight<T> operator()(int row, int k) const { return load(x + row * stride + k); }
+};
+
+// Rows of the residual, normalised when they are asked for.
+struct Normed {
+  static constexpr bool kNear = false;
+  const float* residual;  // [rows, in]
+  const float* weight;    // [in]
+  const float* scales;    // of the rows of the block
+  int in;
+
+  __device__ __forceinline__ Eight<float> operator()(int row, int k) const {
+    float x[8], w[8];
+    widen(load(residual + static_cast<int64_t>(row) * in + k), x);
+    widen(load(weight + k), w);
+    const float scale = scales[row];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = __fmul_rn(__fmul_rn(x[i], scale), w[i]);
+    Eight<float> result;
+    narrow(x, result);
+    return result;
+  }
+};
+
+// This thread's part of the weight, which no kernel changes.
+struct NormWeight {
+  float of[kHeld][8];
+
+  __device__ __forceinline__ NormWeight(const float* weight, int width) {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      const int at = (i * kNormThreads + static_cast<int>(threadIdx.x)) * 8;
+      if (at < width) widen(load(weight + at), of[i]);
+    }
+  }
+};
+
+// Sums of all threads of the block, one for each of two rows; `shared` may be used again after the next barrier.
+__device__ __forceinline__ void sum_over_block(float (&sums)[2], float (&shared)[2][kNormWarps]) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], distance);
+    if (lane() == 0) shared[r][warp()] = sums[r];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    sums[r] = shared[r][0];
+#pragma unroll
+    for (int i = 1; i < kNormWarps; ++i) sums[r] += shared[r][i];
+  }
+}
+
+// residual [rows, width] -> to [rows, stride], all of the block's threads together. At most kLargestNorm wide.
+template <class T>
+__device__ __forceinline__ void normalise(const float* residual, const NormWeight& weight, int width, int rows, float epsilon, T* to, int stride) {
+  __shared__ float shared[2][kNormWarps];
+  for (int row = 0; row < rows; row += 2) {
+    float x[2][kHeld][8];
+    float sums[2] = {};
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) {
+        const int at = (i * kNormThreads + static_cast<int>(threadIdx.x)) * 8;
+        widen(row + r < rows && at < width ? load(residual + static_cast<int64_t>(row + r) * width + at) : zeros<float>(), x[r][i]);
+      }
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i)
+#pragma unroll
+        for (int j = 0; j < 8; ++j) sums[r] = __fmaf_rn(x[r][i][j], x[r][i][j], sums[r]);
+    sum_over_block(sums, shared);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float scale = rsqrtf(__fadd_rn(__fdiv_rn(sums[r], static_cast<float>(width)), epsilon));
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) {
+        const int at = (i * kNormThreads + static_cast<int>(threadIdx.x)) * 8;
+        if (row + r >= rows || at >= width) continue;
+#pragma unroll
+        for (int j = 0; j < 8; ++j) x[r][i][j] = __fmul_rn(__fmul_rn(x[r][i][j], scale), weight.of[i][j]);
+        Eight<T> result;
+        narrow(x[r][i], result);
+        keep(to + static_cast<int64_t>(row + r) * stride + at, result);
+      }
+    }
+    __syncthreads();
+  }
+}
+
+// 1 / sqrt(mean of squares + epsilon) of each of up to eight rows of the block -> scales, for products in float32. Warps
+// share the rows as they share the product.
+__device__ __forceinline__ void find_scales(const float* residual, int in, int rows, int first, int last, float epsilon, float (&scales)[kTileRows]) {
+  __shared__ float squares[kNormWarps][kTileRows];
+  const int row = lane() / 4;
+  float sum = 0;
+  if (row < rows) {
+    const float* from = residual + static_cast<int64_t>(row) * in + lane() % 4 * 8;
+#pragma unroll 4
+    for (int k = first; k < last; k += kStep) {
+      float x[8];
+      widen(load(from + k), x);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum = __fmaf_rn(x[i], x[i], sum);
+    }
+  }
+  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+  if (lane() % 4 == 0) squares[warp()][row] = sum;
+  __syncthreads();
+  if (threadIdx.x < kTileRows) {
+    sum = squares[0][threadIdx.x];
+#pragma unroll
+    for (int i = 1; i < kNormWarps; ++i) sum += squares[i][threadIdx.x];
+    scales[threadIdx.x] = rsqrtf(__fadd_rn(__fdiv_rn(sum, static_cast<float>(in)), epsilon));
+  }
+  __syncthreads();
+}
+
+// The rows that a product is made of.
+struct NormInput {
+  const float* residual;  // [rows, width]
+  const float* weight;    // [width]
+  const void* prepared;   // [rows, width], for many rows
+  int rows, width;
+  float epsilon;
+};
+
+// Waits for the others, and makes the product of the normalised rows with what `product` has begun.
+template <class T, int kTiles, class Matrix>
+__device__ __forceinline__ void run_normed(Matrix& product, const NormInput& input, int first_row, int rows, typename Matrix::Shared& sums) {
+  const float* residual = input.residual + static_cast<int64_t>(first_row) * input.width;
+  if constexpr (sizeof(T) == 4) {
+    __shared__ float scales[kTileRows];
+    wait_for_others();
+    find_scales(residual, input.width, rows, product.first(), product.last(), input.epsilon, scales);
+    product.run(Normed{residual, input.weight, scales, input.width}, rows, sums);
+  } else if constexpr (kTiles == 1) {
+    DYNAMIC_SHARED(uint4, words);
+    T* rows_here = reinterpret_cast<T*>(words);
+    const NormWeight weight(input.weight, input.width);
+    wait_for_others();
+    normalise(residual, weight, input.width, rows, input.epsilon, rows_here, input.width + kPadding);
+    product.run(Near<T>{rows_here, input.width + kPadding}, rows, sums);
+  } else {
+    wait_for_others();
+    product.run(Plain<T>{static_cast<const T*>(input.prepared) + static_cast<int64_t>(first_row) * input.width, input.width}, rows, sums);
+  }
+}
+
+template <class T>
+struct PrepareParameters {
+  NormInput input;
+  T* prepared;
+};
+
+template <class T>
+__global__ void __launch_bounds__(kNormThreads) prepare(const PrepareParameters<T> p) {
+  const NormWeight weight(p.input.weight, p.input.width);
+  wait_for_others();
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * p.input.width;
+  normalise(p.input.residual + at, weight, p.input.width, 1, p.input.epsilon, p.prepared + at, p.input.width);
+}
+
+// run(tiles, blocks, bytes of shared memory) as with_tiles, after the rows were prepared where there are many.
+template <class T, class Run>
+int with_normed(const MetavoiceDecode& step, NormInput& input, void* prepared, Run run) {
+  const unsigned bytes = static_cast<unsigned>(sizeof(T) == 2 && step.rows <= kTileRows ? step.rows * (step.width + kPadding) * 2 : 0);
+  if constexpr (sizeof(T) == 2) {
+    if (step.width > kLargestNorm) return cudaErrorInvalidValue;
+    if (step.rows > kTileRows) {
+      input.prepared = prepared;
+      const int failure = launch(prepare<T>, dim3(static_cast<unsigned>(step.rows)), kNormThreads, 0, step, PrepareParameters<T>{input, static_cast<T*>(prepared)});
+      if (failure != cudaSuccess) return failure;
+    }
+  }
+  return with_tiles<T>(step.rows, [&](auto tiles, unsigned blocks) { return run(tiles, blocks, bytes); });
+}
+
+}  // namespace metavoice::decode
