@@ -1,4 +1,4 @@
 #pragma once
 
-// -> how many cases failed, as an exit status.
-int run_cases();
+// -> an exit status: 1 where a case failed. `small`: some narrow ones, for a memory checker.
+int run_cases(bool small);
