@@ -34,27 +34,25 @@ __global__ void __launch_bounds__(kEmbedThreads) embed(const EmbedParameters<T> 
   p.residual[number] = sum;
 }
 
-template <class T>
 struct HeadParameters {
   NormInput input;
-  const T* weight;
+  MetavoiceMatrix weight;
   float* logits;
   int entries;
 };
 
 template <class T, int kTiles>
-__global__ void __launch_bounds__(kNormThreads) head(const HeadParameters<T> p) {
-  using Matrix = Product<T, kNormWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
+__global__ void __launch_bounds__(kNormThreads) head(const HeadParameters p) {
+  using Matrix = Product<Whole<T>, kNormWarps, kTiles, kSteps<Whole<T>>>;
   __shared__ typename Matrix::Shared sums;
   const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * kColumns;
   const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
-  const int64_t width = p.input.width;
 
   Matrix product;
   // The last block may have fewer columns than others: what it reads instead of them is not stored.
   const int upper = min(first_column + lane() / 4, p.entries - 1), lower = min(first_column + lane() / 4 + 8, p.entries - 1);
-  product.begin(p.weight + upper * width, p.weight + lower * width, p.input.width);
-  run_normed<T, kTiles>(product, p.input, first_row, rows, sums);
+  product.begin(p.weight, upper, p.weight, lower, p.input.width);
+  run_normed<kTiles>(product, p.input, first_row, rows, sums);
 
   for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kNormThreads) {
     const int row = i / kColumns, column = i % kColumns;
@@ -82,7 +80,7 @@ extern "C" int metavoice_decode_head(const MetavoiceDecode* step, const Metavoic
   using namespace metavoice::decode;
   return with_dtype(ends->head_dtype, [&](auto number) {
     using T = decltype(number);
-    HeadParameters<T> parameters{{step->residual, ends->norm, nullptr, step->rows, step->width, step->epsilon}, static_cast<const T*>(ends->head), ends->logits, ends->entries};
+    HeadParameters parameters{{step->residual, ends->norm, nullptr, step->rows, step->width, step->epsilon}, {ends->head, nullptr}, ends->logits, ends->entries};
     return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
       const dim3 grid(static_cast<unsigned>((ends->entries + kColumns - 1) / kColumns), blocks);
       return launch(head<T, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);

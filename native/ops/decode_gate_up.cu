@@ -7,26 +7,26 @@ namespace metavoice::decode {
 namespace {
 
 
-template <class T>
+template <class Weights>
 struct Parameters {
+  using T = typename Weights::Number;
   NormInput input;
-  const T* gate;
-  const T* up;
+  MetavoiceMatrix gate, up;
   T* activated;
   int hidden;
 };
 
-template <class T, int kTiles>
-__global__ void __launch_bounds__(kNormThreads) gate_up(const Parameters<T> p) {
-  using Matrix = Product<T, kNormWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
+template <class Weights, int kTiles>
+__global__ void __launch_bounds__(kNormThreads) gate_up(const Parameters<Weights> p) {
+  using Matrix = Product<Weights, kNormWarps, kTiles, kSteps<Weights>>;
   __shared__ typename Matrix::Shared sums;
   const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * 8;
   const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
 
   Matrix product;
-  const int64_t from = static_cast<int64_t>(first_column + lane() / 4) * p.input.width;
-  product.begin(p.gate + from, p.up + from, p.input.width);
-  run_normed<T, kTiles>(product, p.input, first_row, rows, sums);
+  const int row_here = first_column + lane() / 4;
+  product.begin(p.gate, row_here, p.up, row_here, p.input.width);
+  run_normed<kTiles>(product, p.input, first_row, rows, sums);
 
   for (int i = static_cast<int>(threadIdx.x); i < rows * 8; i += kNormThreads) {
     const int row = i / 8, column = i % 8;
@@ -42,16 +42,17 @@ __global__ void __launch_bounds__(kNormThreads) gate_up(const Parameters<T> p) {
 
 extern "C" int metavoice_decode_gate_up(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer) {
   using namespace metavoice::decode;
-  return with_dtype(step->dtype, [&](auto number) {
-    using T = decltype(number);
-    Parameters<T> parameters{{step->residual, layer->feed_forward_norm, nullptr, step->rows, step->width, step->epsilon},
-                             static_cast<const T*>(layer->gate),
-                             static_cast<const T*>(layer->up),
+  return with_weights(*step, [&](auto weights) {
+    using Weights = decltype(weights);
+    using T = typename Weights::Number;
+    Parameters<Weights> parameters{{step->residual, layer->feed_forward_norm, nullptr, step->rows, step->width, step->epsilon},
+                             layer->gate,
+                             layer->up,
                              static_cast<T*>(step->activated),
                              step->hidden};
     return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
       const dim3 grid(static_cast<unsigned>(step->hidden / 8), blocks);
-      return launch(gate_up<T, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
+      return launch(gate_up<Weights, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
     });
   });
 }

@@ -3,7 +3,7 @@
 
 #include <cuda_runtime.h>
 
-#include "ops/decode_numbers.cuh"
+#include "ops/decode_weights.cuh"
 #include "ops/decode_step.h"
 
 namespace metavoice::decode {
@@ -51,6 +51,20 @@ int with_dtype(int32_t dtype, Run run) {
     case METAVOICE_BFLOAT16: return run(__nv_bfloat16{});
     default: return cudaErrorInvalidValue;
   }
+}
+
+// run(Weights{}) for what the layers' matrices are made of.
+template <class Run>
+int with_weights(const MetavoiceDecode& step, Run run) {
+  return with_dtype(step.dtype, [&](auto number) -> int {
+    using T = decltype(number);
+    if (step.weights == METAVOICE_WHOLE) return run(Whole<T>{});
+    if constexpr (sizeof(T) == 2) {
+      if (step.weights == METAVOICE_INT8) return run(Bytes<T>{});
+      if (step.weights == METAVOICE_INT4) return run(Nibbles<T>{});
+    }
+    return cudaErrorInvalidValue;
+  });
 }
 
 }  // namespace metavoice::decode

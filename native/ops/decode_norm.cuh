@@ -125,7 +125,7 @@ __device__ __forceinline__ void find_scales(const float* residual, int in, int r
   if (row < rows) {
     const float* from = residual + static_cast<int64_t>(row) * in + lane() % 4 * 8;
 #pragma unroll 4
-    for (int k = first; k < last; k += kStep) {
+    for (int k = first; k < last; k += 32) {
       float x[8];
       widen(load(from + k), x);
 #pragma unroll
@@ -155,8 +155,9 @@ struct NormInput {
 };
 
 // Waits for the others, and makes the product of the normalised rows with what `product` has begun.
-template <class T, int kTiles, class Matrix>
+template <int kTiles, class Matrix>
 __device__ __forceinline__ void run_normed(Matrix& product, const NormInput& input, int first_row, int rows, typename Matrix::Shared& sums) {
+  using T = typename Matrix::T;
   const float* residual = input.residual + static_cast<int64_t>(first_row) * input.width;
   if constexpr (sizeof(T) == 4) {
     __shared__ float scales[kTileRows];

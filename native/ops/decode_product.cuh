@@ -1,152 +1,78 @@
 // The matrix product of the decode kernels, made for few rows: a block takes 16 columns of the result (rows of the
-// matrix), each of its warps a part of their length, and each number of the matrix is read once for all rows.
-//
-// A warp goes 32 numbers at a time. Lane 4g + t loads eight numbers from 8t of rows g and g + 8 of the matrix, and of row g of
-// the other factor: as the tensor cores take them (m16n8k16), but for the order along the row, which both factors share.
-// The order of every sum depends on the length and the number of warps alone, and so do the bits.
+// matrix), each of its warps a part of their length, and each number of the matrix is read once for all rows. The order of
+// every sum depends on the length and the number of warps alone, and so do the bits.
 #pragma once
 
 #include <type_traits>
 
-#include "ops/decode_numbers.cuh"
+#include "ops/decode_step.h"
+#include "ops/decode_tensor.cuh"
 
 namespace metavoice::decode {
 
-constexpr int kStep = 32;
-constexpr int kColumns = 16;
-constexpr int kTileRows = 8;
-
-__device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
-__device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / 32; }
-
-#if defined(__CUDA_ARCH__)
-template <class T>
-__device__ __forceinline__ void multiply(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1);
-
-template <>
-__device__ __forceinline__ void multiply<__half>(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-#if METAVOICE_HALF_STEPS
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a0), "r"(a1), "r"(b0));
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a2), "r"(a3), "r"(b1));
-#else
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#endif
-}
-
-template <>
-__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                                                        uint32_t b1) {
-#if __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#endif
-}
-#else
-template <class T>
-__device__ void multiply(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-#ifdef METAVOICE_EMULATED
-  emulated::multiply<Pair<T>>(sums, {a0, a1, a2, a3}, {b0, b1});
-#endif
-}
-#endif
-
-// The sums of one warp, kTiles · 8 rows by 16 columns: of tile n, lane 4g + t has rows 2t and 2t + 1 of column g, then of
-// column g + 8.
-template <class T, int kTiles>
-struct Sums {
-  float of[kTiles][4] = {};
-
-  // x(n) is this lane's part of row g of tile n.
-  template <class X>
-  __device__ __forceinline__ void add(const Eight<T>& upper, const Eight<T>& lower, const X& x) {
-    const uint4 &u = upper.words[0], &l = lower.words[0];
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      const uint4 y = x(n);
-      multiply<T>(of[n], u.x, l.x, u.y, l.y, y.x, y.y);
-      multiply<T>(of[n], u.z, l.z, u.w, l.w, y.z, y.w);
-    }
-  }
-};
-
-// What a product in 16 bit does, on all rows' own numbers.
-template <>
-struct Sums<float, 1> {
-  float of[1][4];
-  float own[2][kTileRows] = {};
-
-  // `row` is known to the compiler.
-  __device__ __forceinline__ void add(const Eight<float>& upper, const Eight<float>& lower, const Eight<float>& x, int row) {
-    float u[8], l[8], y[8];
-    widen(upper, u);
-    widen(lower, l);
-    widen(x, y);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      own[0][row] = __fmaf_rn(u[i], y[i], own[0][row]);
-      own[1][row] = __fmaf_rn(l[i], y[i], own[1][row]);
-    }
-  }
-
-  // Over the four lanes of a row, each of which keeps what is its own.
-  __device__ __forceinline__ void finish() {
-    const int part = lane() % 4;
-#pragma unroll
-    for (int side = 0; side < 2; ++side)
-#pragma unroll
-      for (int r = 0; r < kTileRows; ++r) {
-        float sum = own[side][r];
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        if (r / 2 == part) of[0][2 * side + r % 2] = sum;
-      }
-  }
-};
-
-// kAhead steps of the matrix are always on their way.
-template <class T, int kWarps, int kTiles, int kAhead>
+// kAhead steps of the matrix are always on their way; a step is four times what a lane takes.
+template <class Weights, int kWarps, int kTiles, int kAhead>
 class Product {
  public:
+  using T = typename Weights::Number;
   using Shared = float[kWarps][kTiles * kTileRows][kColumns];
+  static constexpr int kStep = 4 * Weights::kNumbers;
 
-  // Asks for the first numbers. Rows g and g + 8 of the matrix [.., in] for this lane.
-  __device__ __forceinline__ void begin(const T* upper, const T* lower, int in) {
+  // Asks for the first numbers of two rows of matrices [.., in], which are rows g and g + 8 of this lane's.
+  __device__ __forceinline__ void begin(const MetavoiceMatrix& upper, int64_t upper_row, const MetavoiceMatrix& lower, int64_t lower_row, int in) {
     const int steps = in / kStep;
     first_ = warp() * steps / kWarps;
     last_ = (warp() + 1) * steps / kWarps;
-    upper_at_ = upper + lane() % 4 * 8;
-    lower_at_ = lower + lane() % 4 * 8;
+    const int64_t row_bytes = int64_t{steps} * kStepBytes;
+    const int part = lane() % 4 * (kStepBytes / 4);
+    upper_at_ = static_cast<const uint8_t*>(upper.numbers) + upper_row * row_bytes + part;
+    lower_at_ = static_cast<const uint8_t*>(lower.numbers) + lower_row * row_bytes + part;
+    if constexpr (Weights::kGroups) {
+      upper_scales_ = static_cast<const uint32_t*>(upper.scales) + upper_row * steps;
+      lower_scales_ = static_cast<const uint32_t*>(lower.scales) + lower_row * steps;
+    }
+    if constexpr (Weights::kScaled) {
+      scale_[0] = static_cast<const float*>(upper.scales)[upper_row];
+      scale_[1] = static_cast<const float*>(lower.scales)[lower_row];
+    }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i)
       if (first_ + i < last_) fetch(i, first_ + i);
   }
 
+  // The part of the length that is this warp's.
   __device__ __forceinline__ int first() const { return first_ * kStep; }
   __device__ __forceinline__ int last() const { return last_ * kStep; }
 
   // x(row, k): eight numbers from k of one of the block's rows. The sums of all warps go to `sums`.
   template <class X>
   __device__ __forceinline__ void run(const X& x, int rows, Shared& sums) {
-    Sums<T, kTiles> own;
-    Eight<T> ahead[kAhead];
-    if constexpr (sizeof(T) == 2 && kTiles == 1 && !X::kNear) {
+    Sums<Weights, kTiles> own;
+    if constexpr (sizeof(T) == 4) {
+      run_wide(x, rows, own);
+    } else if constexpr (kTiles == 1 && !X::kNear) {
+      run_far(x, rows, own);
+    } else {
+      for (int step = first_; step < last_; step += kAhead) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) ahead[i] = other(x, rows, first_ + i, 0);
+        for (int i = 0; i < kAhead; ++i) {
+          if (step + i >= last_) continue;
+          Other other[kTiles];
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n) find(x, rows, step + i, n, other[n]);
+          own.add(upper_[i], lower_[i], scales_[i], [&](int part, int n) { return other[n].of[part].words[0]; });
+          if (step + i + kAhead < last_) fetch(i, step + i + kAhead);
+        }
+      }
     }
-    for (int step = first_; step < last_; step += kAhead) several(x, rows, step, own, ahead);
-    if constexpr (sizeof(T) == 4) own.finish();
     const int group = lane() / 4, part = lane() % 4;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) sums[warp()][n * kTileRows + 2 * part + i % 2][group + i / 2 * 8] = own.of[n][i];
+      for (int i = 0; i < 4; ++i) {
+        const float sum = Weights::kScaled ? __fmul_rn(own.of[n][i], scale_[i / 2]) : own.of[n][i];
+        sums[warp()][n * kTileRows + 2 * part + i % 2][group + i / 2 * 8] = sum;
+      }
     __syncthreads();
   }
 
@@ -159,25 +85,52 @@ class Product {
   }
 
  private:
-  // Steps whose other factor is asked for at once, where that is not always on its way, too.
-  static constexpr int kTogether = 2;
-  static_assert(kAhead % kTogether == 0, "whole groups of steps");
+  static constexpr int kParts = Weights::kNumbers / 8;
+  static constexpr int kStepBytes = kStep * Weights::kBits / 8;
+
+  // What goes with a lane's part of a step of the matrix.
+  struct Other {
+    Eight<T> of[kParts];
+  };
 
   __device__ __forceinline__ void fetch(int slot, int step) {
-    upper_[slot] = stream(upper_at_ + step * kStep);
-    lower_[slot] = stream(lower_at_ + step * kStep);
+    upper_[slot] = Weights::read(upper_at_ + static_cast<int64_t>(step) * kStepBytes);
+    lower_[slot] = Weights::read(lower_at_ + static_cast<int64_t>(step) * kStepBytes);
+    if constexpr (Weights::kGroups) {
+      scales_[slot][0] = upper_scales_[step];
+      scales_[slot][1] = lower_scales_[step];
+    }
   }
 
   template <class X>
-  __device__ __forceinline__ Eight<T> other(const X& x, int rows, int step, int n) const {
+  __device__ __forceinline__ void find(const X& x, int rows, int step, int n, Other& other) const {
     const int row = n * kTileRows + lane() / 4;
-    return step < last_ && row < rows ? x(row, step * kStep + lane() % 4 * 8) : zeros<T>();
+#pragma unroll
+    for (int part = 0; part < kParts; ++part)
+      other.of[part] = step < last_ && row < rows ? x(row, step * kStep + part * 32 + lane() % 4 * 8) : zeros<T>();
   }
 
-  // kAhead steps from `step`.
+  // Rows that are far away are asked for as early as the matrix.
   template <class X>
-  __device__ __forceinline__ void several(const X& x, int rows, int step, Sums<T, kTiles>& own, Eight<T> (&ahead)[kAhead]) {
-    if constexpr (sizeof(T) == 4) {
+  __device__ __forceinline__ void run_far(const X& x, int rows, Sums<Weights, 1>& own) {
+    Other ahead[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) find(x, rows, first_ + i, 0, ahead[i]);
+    for (int step = first_; step < last_; step += kAhead) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (step + i >= last_) continue;
+        own.add(upper_[i], lower_[i], scales_[i], [&](int part, int) { return ahead[i].of[part].words[0]; });
+        if (step + i + kAhead >= last_) continue;
+        fetch(i, step + i + kAhead);
+        find(x, rows, step + i + kAhead, 0, ahead[i]);
+      }
+    }
+  }
+
+  template <class X>
+  __device__ __forceinline__ void run_wide(const X& x, int rows, Sums<Weights, 1>& own) {
+    for (int step = first_; step < last_; step += kAhead) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (step + i >= last_) continue;
@@ -186,39 +139,23 @@ class Product {
           if (row < rows) own.add(upper_[i], lower_[i], x(row, (step + i) * kStep + lane() % 4 * 8), row);
         if (step + i + kAhead < last_) fetch(i, step + i + kAhead);
       }
-    } else if constexpr (kTiles == 1) {
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (step + i >= last_) continue;
-        const Eight<T> now = X::kNear ? other(x, rows, step + i, 0) : ahead[i];
-        own.add(upper_[i], lower_[i], [&](int) { return now.words[0]; });
-        if (step + i + kAhead >= last_) continue;
-        fetch(i, step + i + kAhead);
-        if constexpr (!X::kNear) ahead[i] = other(x, rows, step + i + kAhead, 0);
-      }
-    } else {
-#pragma unroll
-      for (int some = 0; some < kAhead; some += kTogether) {
-        Eight<T> now[kTogether][kTiles];
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i)
-#pragma unroll
-          for (int n = 0; n < kTiles; ++n) now[i][n] = other(x, rows, step + some + i, n);
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) {
-          if (step + some + i >= last_) continue;
-          own.add(upper_[some + i], lower_[some + i], [&](int n) { return now[i][n].words[0]; });
-          if (step + some + i + kAhead < last_) fetch(some + i, step + some + i + kAhead);
-        }
-      }
     }
+    own.finish();
   }
 
-  Eight<T> upper_[kAhead], lower_[kAhead];
-  const T* upper_at_;
-  const T* lower_at_;
+  typename Weights::Raw upper_[kAhead], lower_[kAhead];
+  uint32_t scales_[kAhead][2];
+  float scale_[2];
+  const uint8_t* upper_at_;
+  const uint8_t* lower_at_;
+  const uint32_t* upper_scales_;
+  const uint32_t* lower_scales_;
   int first_, last_;
 };
+
+// How many steps are on their way at once: 8 KB of the matrix a warp, or all that it has.
+template <class Weights>
+constexpr int kSteps = sizeof(typename Weights::Number) == 4 || Weights::kBits < 16 ? 4 : 8;
 
 // Rows as they are, [rows, in].
 template <class T>

@@ -7,10 +7,11 @@ namespace {
 
 constexpr int kPage = 32;
 
-template <class T>
+template <class Weights>
 struct Parameters {
+  using T = typename Weights::Number;
   NormInput input;
-  const T* weight;
+  MetavoiceMatrix weight;
   T* queries;
   T* memory;
   const int32_t* positions;
@@ -20,26 +21,26 @@ struct Parameters {
 };
 
 // Where number `at` of a row's keys or values lies.
-template <class T>
-__device__ T* place_of(const Parameters<T>& p, int row, int position, bool value, int at) {
+template <class Weights>
+__device__ typename Weights::Number* place_of(const Parameters<Weights>& p, int row, int position, bool value, int at) {
   const int head_width = p.input.width / p.heads, head = at / head_width, number = at % head_width, place = position % kPage;
   const int32_t page = p.pages[static_cast<int64_t>(row) * p.page_stride + position / kPage];
-  T* side = p.memory + page * p.page_numbers + static_cast<int64_t>(value ? p.heads + head : head) * head_width * kPage;
+  auto* side = p.memory + page * p.page_numbers + static_cast<int64_t>(value ? p.heads + head : head) * head_width * kPage;
   return side + (value ? place * head_width + number : number * kPage + place);
 }
 
-template <class T, int kTiles>
-__global__ void __launch_bounds__(kNormThreads) project_qkv(const Parameters<T> p) {
-  using Matrix = Product<T, kNormWarps, kTiles, sizeof(T) == 2 ? 8 : 4>;
+template <class Weights, int kTiles>
+__global__ void __launch_bounds__(kNormThreads) project_qkv(const Parameters<Weights> p) {
+  using Matrix = Product<Weights, kNormWarps, kTiles, kSteps<Weights>>;
   __shared__ typename Matrix::Shared sums;
   const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * kColumns;
   const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
 
   Matrix product;
   const int width = p.input.width;
-  const T* weight = p.weight + static_cast<int64_t>(first_column + lane() / 4) * width;
-  product.begin(weight, weight + 8 * static_cast<int64_t>(width), width);
-  run_normed<T, kTiles>(product, p.input, first_row, rows, sums);
+  const int row_here = first_column + lane() / 4;
+  product.begin(p.weight, row_here, p.weight, row_here + 8, width);
+  run_normed<kTiles>(product, p.input, first_row, rows, sums);
 
   for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kNormThreads) {
     const int row = i / kColumns, column = first_column + i % kColumns, at = column % width;
@@ -59,10 +60,11 @@ __global__ void __launch_bounds__(kNormThreads) project_qkv(const Parameters<T> 
 
 extern "C" int metavoice_decode_qkv(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer) {
   using namespace metavoice::decode;
-  return with_dtype(step->dtype, [&](auto number) {
-    using T = decltype(number);
-    Parameters<T> parameters{{step->residual, layer->attention_norm, nullptr, step->rows, step->width, step->epsilon},
-                             static_cast<const T*>(layer->qkv),
+  return with_weights(*step, [&](auto weights) {
+    using Weights = decltype(weights);
+    using T = typename Weights::Number;
+    Parameters<Weights> parameters{{step->residual, layer->attention_norm, nullptr, step->rows, step->width, step->epsilon},
+                             layer->qkv,
                              static_cast<T*>(step->queries),
                              static_cast<T*>(layer->pages),
                              step->positions,
@@ -72,7 +74,7 @@ extern "C" int metavoice_decode_qkv(const MetavoiceDecode* step, const Metavoice
                              step->page_stride};
     return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
       const dim3 grid(static_cast<unsigned>(3 * step->width / kColumns), blocks);
-      return launch(project_qkv<T, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
+      return launch(project_qkv<Weights, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
     });
   });
 }

@@ -6,7 +6,9 @@
 extern "C" int metavoice_decode_supports(const MetavoiceDecode* step) {
   const int head_width = step->heads > 0 && step->width % step->heads == 0 ? step->width / step->heads : 0;
   const bool sizes = step->rows >= 1 && step->rows <= 64 && step->width % 32 == 0 && (step->dtype == METAVOICE_FLOAT32 || step->width <= 2048) && step->hidden > 0 && step->hidden % 32 == 0 &&
-                     (head_width == 32 || head_width == 64 || head_width == 128);
+                     (step->weights != METAVOICE_INT8 || (step->width % 64 == 0 && step->hidden % 64 == 0)) &&
+                     (step->weights != METAVOICE_INT4 || (step->width % 128 == 0 && step->hidden % 128 == 0)) &&
+                     (step->weights == METAVOICE_WHOLE || step->dtype != METAVOICE_FLOAT32) && (head_width == 32 || head_width == 64 || head_width == 128);
   int device = 0, major = 0, minor = 0;
   if (!sizes || cudaGetDevice(&device) != cudaSuccess ||
       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||

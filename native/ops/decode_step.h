@@ -28,9 +28,28 @@ enum MetavoiceDecodeFlags {
   METAVOICE_EARLY_LAUNCH = 1,
 };
 
-// What the kernels of one step share. All matrices are [out, in] and contiguous, and begin at a multiple of 16 bytes.
+// What the matrices of the layers are made of.
+enum MetavoiceWeights {
+  METAVOICE_WHOLE = 0,  // numbers of the dtype, [out, in]
+  // In 16 bit only. int8 with a scale for each row: q * scale. Of each 64 numbers of a row, 16 bytes for each t of 0 to 3: of
+  // numbers 8t …, then of 32 + 8t …. Scales float32 [out]; `in` is a multiple of 64.
+  METAVOICE_INT8 = 1,
+  // int4 in groups of 128 numbers of a row: (q - 8) * scale + zero, q of 0 to 15. Of each group, 16 bytes for each t of 0 to
+  // 3: four words, of numbers 8t …, 32 + 8t …, 64 + 8t … and 96 + 8t …; in a word, number 2i has bits 4i … and number 2i + 1
+  // has bits 16 + 4i …. Scales are pairs (scale, zero) of the dtype [out, in / 128]; `in` is a multiple of 128.
+  METAVOICE_INT4 = 2,
+};
+
+// [out, in], contiguous, from a multiple of 16 bytes.
+struct MetavoiceMatrix {
+  const void* numbers;
+  const void* scales;  // or null
+};
+
+// What the kernels of one step share.
 struct MetavoiceDecode {
-  int32_t dtype;   // of matrices, cache, queries, attended and activated
+  int32_t dtype;   // of what goes into a product, of the pages, queries, attended and activated
+  int32_t weights;
   int32_t rows;    // 1 to 64
   int32_t width;   // a multiple of 32; in 16 bit up to 2048
   int32_t heads;   // of 32, 64 or 128 numbers
@@ -54,14 +73,14 @@ struct MetavoiceDecode {
 };
 
 struct MetavoiceDecodeLayer {
-  const float* attention_norm;     // [width]
-  const void* qkv;                 // [3 * width, width]
-  const void* out;                 // [width, width]
-  const float* feed_forward_norm;  // [width]
-  const void* gate;                // [hidden, width]
-  const void* up;                  // [hidden, width]
-  const void* down;                // [width, hidden]
-  void* pages;                     // [pages, 2, heads, head width * 32]
+  const float* attention_norm;      // [width]
+  struct MetavoiceMatrix qkv;      // [3 * width, width]
+  struct MetavoiceMatrix out;      // [width, width]
+  const float* feed_forward_norm;   // [width]
+  struct MetavoiceMatrix gate;     // [hidden, width]
+  struct MetavoiceMatrix up;       // [hidden, width]
+  struct MetavoiceMatrix down;     // [width, hidden]
+  void* pages;                      // [pages, 2, heads, head width * 32]
 };
 
 struct MetavoiceDecodeEnds {
@@ -70,8 +89,8 @@ struct MetavoiceDecodeEnds {
   const float* conditioning;  // [rows, width]
   const int32_t* ids;         // [rows]
   const float* norm;          // [width]
-  const void* head;           // [entries, width]
-  int32_t head_dtype;         // of `head`: the norm's output is rounded to it
+  const void* head;           // [entries, width], whole numbers of head_dtype
+  int32_t head_dtype;         // the norm's output is rounded to it
   int32_t entries;
   float* logits;  // [rows, entries]
 };

@@ -106,7 +106,7 @@ void expect_attention(Scene& s, int layer) {
   report(s.sizes.name(), "attention", comparison.holds() && padding && tickets, comparison.worst());
 }
 
-void expect_sum(Scene& s, const char* what, const Array& x, const Array& weight, int in, int (*kernel)(const MetavoiceDecode*, const MetavoiceDecodeLayer*), int layer) {
+void expect_sum(Scene& s, const char* what, const Array& x, const Matrix& weight, int in, int (*kernel)(const MetavoiceDecode*, const MetavoiceDecodeLayer*), int layer) {
   s.residual.download();
   std::vector<double> before(static_cast<size_t>(s.residual.count()));
   for (size_t i = 0; i < before.size(); ++i) before[i] = s.residual.get(static_cast<int64_t>(i));
@@ -298,31 +298,39 @@ int run_cases(bool small) {
   using namespace metavoice::testing;
   Random random(11);
   constexpr int f32 = METAVOICE_FLOAT32, f16 = METAVOICE_FLOAT16, b16 = METAVOICE_BFLOAT16;
+  constexpr int whole = METAVOICE_WHOLE;
 #if defined(METAVOICE_EMULATED)
   (void)small;
   for (const int dtype : {f32, f16, b16}) {
-    run_shape(random, {dtype, 128, 2, 192, 37, f32, 1, {}}, {2, 9}, 300, dtype == f16);
-    run_shape(random, {dtype, 128, 1, 160, 33, dtype, 1, {}}, {3}, 200, false);
+    run_shape(random, {dtype, whole, 128, 2, 192, 37, f32, 1, {}}, {2, 9}, 300, dtype == f16);
+    run_shape(random, {dtype, whole, 128, 1, 160, 33, dtype, 1, {}}, {3}, 200, false);
   }
-  run_shape(random, {b16, 128, 4, 96, 50, b16, 2, {}}, {2, 41}, 40, true);
-  run_shape(random, {f16, 544, 17, 64, 20, f16, 1, {}}, {2}, 40, false);
+  for (const int weights : {static_cast<int>(METAVOICE_INT8), static_cast<int>(METAVOICE_INT4)})
+    for (const int dtype : {f16, b16}) run_shape(random, {dtype, weights, 256, 4, 384, 24, f32, 1, {}}, {2, 9}, 40, dtype == b16);
+  run_shape(random, {b16, whole, 128, 4, 96, 50, b16, 2, {}}, {2, 41}, 40, true);
+  run_shape(random, {f16, whole, 544, 17, 64, 20, f16, 1, {}}, {2}, 40, false);
 #else
   for (const int dtype : {f32, f16, b16}) {
 #if defined(METAVOICE_TURING)
     if (dtype == b16) continue;
 #endif
     if (small) {
-      run_shape(random, {dtype, 128, 2, 192, 37, f32, 1, {}}, {2, 9}, 300, true);
+      run_shape(random, {dtype, whole, 128, 2, 192, 37, f32, 1, {}}, {2, 9}, 300, true);
       continue;
     }
-    run_shape(random, {dtype, 128, 4, 192, 100, f32, 2, {}}, {2, 9, 64}, 700, true);
-    run_shape(random, {dtype, 256, 4, 768, 2562, f32, 2, {}}, {2, 8}, 900, true);
-    run_shape(random, {dtype, 384, 3, 1056, 77, dtype, 1, {}}, {3, 17}, 1500, false);
-    run_shape(random, {dtype, 2048, 16, 5632, 2562, f32, 1, {}}, {2, 6}, 2000, true);
+    run_shape(random, {dtype, whole, 128, 4, 192, 100, f32, 2, {}}, {2, 9, 64}, 700, true);
+    run_shape(random, {dtype, whole, 256, 4, 768, 2562, f32, 2, {}}, {2, 8}, 900, true);
+    for (const int weights : {static_cast<int>(METAVOICE_INT8), static_cast<int>(METAVOICE_INT4)}) {
+      if (dtype == f32) continue;
+      run_shape(random, {dtype, weights, 256, 4, 768, 300, f32, 2, {}}, {2, 9}, 300, true);
+      run_shape(random, {dtype, weights, 2048, 16, 5632, 300, dtype, 1, {}}, {2, 17}, 300, false);
+    }
+    run_shape(random, {dtype, whole, 384, 3, 1056, 77, dtype, 1, {}}, {3, 17}, 1500, false);
+    run_shape(random, {dtype, whole, 2048, 16, 5632, 2562, f32, 1, {}}, {2, 6}, 2000, true);
   }
   if (!small) {
-    run_shape(random, {f16, 1024, 8, 2816, 300, f16, 2, {}}, {4, 33}, 2047, true);
-    run_shape(random, {f16, 544, 17, 64, 20, f16, 1, {}}, {2}, 40, true);
+    run_shape(random, {f16, whole, 1024, 8, 2816, 300, f16, 2, {}}, {4, 33}, 2047, true);
+    run_shape(random, {f16, whole, 544, 17, 64, 20, f16, 1, {}}, {2}, 40, true);
   }
 #endif
   std::printf("%d passed, %d failed\n", passed, failed);

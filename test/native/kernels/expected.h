@@ -56,7 +56,8 @@ inline std::vector<double> row_of(const Array& values, int row, int width) {
   return result;
 }
 
-inline double product(const std::vector<double>& x, const Array& weight, int64_t column, double* scale) {
+template <class Numbers>
+double product(const std::vector<double>& x, const Numbers& weight, int64_t column, double* scale) {
   double sum = 0, squares = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     const double term = x[i] * weight.get(column * static_cast<int64_t>(x.size()) + static_cast<int64_t>(i));

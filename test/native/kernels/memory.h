@@ -59,7 +59,9 @@ class Random {
   uint64_t state_;
 };
 
-inline size_t size_of(int dtype) { return dtype == METAVOICE_FLOAT32 ? 4 : 2; }
+constexpr int kBytes = -1;  // beside the kernels' dtypes
+
+inline size_t size_of(int dtype) { return dtype == METAVOICE_FLOAT32 ? 4 : dtype == kBytes ? 1 : 2; }
 
 class Array {
  public:
@@ -75,6 +77,7 @@ class Array {
   float* floats() const { return static_cast<float*>(device_); }
   int64_t count() const { return static_cast<int64_t>(bytes_.size() / size_of(dtype_)); }
   std::vector<uint8_t>& bytes() { return bytes_; }
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
 
   double get(int64_t at) const {
     const uint8_t* from = bytes_.data() + static_cast<size_t>(at) * size_of(dtype_);

@@ -7,45 +7,43 @@
 #include <numeric>
 #include <string>
 
-#include "memory.h"
+#include "matrix.h"
 
 namespace metavoice::testing {
 
 constexpr int kPage = 32;
 
 struct Sizes {
-  int dtype, width, heads, hidden, entries, head_dtype, layers;
+  int dtype, weights, width, heads, hidden, entries, head_dtype, layers;
   std::vector<int32_t> positions;  // one a row
 
   int rows() const { return static_cast<int>(positions.size()); }
   int head_width() const { return width / heads; }
   std::string name() const {
     static const char* const names[] = {"float32", "float16", "bfloat16"};
-    return std::string(names[dtype]) + " rows " + std::to_string(rows()) + " width " + std::to_string(width) + " heads " + std::to_string(heads) +
+    static const char* const forms[] = {"", " int8", " int4"};
+    return std::string(names[dtype]) + forms[weights] + " rows " + std::to_string(rows()) + " width " + std::to_string(width) + " heads " + std::to_string(heads) +
            " hidden " + std::to_string(hidden) + " position " + std::to_string(positions[0]) + "…";
   }
 };
 
 struct Layer {
-  Array attention_norm, qkv, out, feed_forward_norm, gate, up, down;
+  Array attention_norm, feed_forward_norm;
+  Matrix qkv, out, gate, up, down;
 
   Layer(const Sizes& s, Random& random)
       : attention_norm(METAVOICE_FLOAT32, s.width),
-        qkv(s.dtype, int64_t{3} * s.width * s.width),
-        out(s.dtype, int64_t{1} * s.width * s.width),
         feed_forward_norm(METAVOICE_FLOAT32, s.width),
-        gate(s.dtype, int64_t{1} * s.hidden * s.width),
-        up(s.dtype, int64_t{1} * s.hidden * s.width),
-        down(s.dtype, int64_t{1} * s.width * s.hidden) {
-    const float wide = 1.0F / std::sqrt(static_cast<float>(s.width)), deep = 1.0F / std::sqrt(static_cast<float>(s.hidden));
+        qkv(s.dtype, s.weights, int64_t{3} * s.width, s.width, random, 1.5F / root(s.width)),
+        out(s.dtype, s.weights, s.width, s.width, random, 1 / root(s.width)),
+        gate(s.dtype, s.weights, s.hidden, s.width, random, 1 / root(s.width)),
+        up(s.dtype, s.weights, s.hidden, s.width, random, 1 / root(s.width)),
+        down(s.dtype, s.weights, s.width, s.hidden, random, 1 / root(s.hidden)) {
     attention_norm.fill(random, 0.2F, 1);
     feed_forward_norm.fill(random, 0.2F, 1);
-    qkv.fill(random, 1.5F * wide);
-    out.fill(random, wide);
-    gate.fill(random, wide);
-    up.fill(random, wide);
-    down.fill(random, deep);
   }
+
+  static float root(int value) { return std::sqrt(static_cast<float>(value)); }
 };
 
 // The weights, which many scenes may share.
@@ -106,6 +104,7 @@ struct Scene {
     fill_rows();
 
     step.dtype = sizes.dtype;
+    step.weights = sizes.weights;
     step.rows = sizes.rows();
     step.width = sizes.width;
     step.heads = sizes.heads;
@@ -125,8 +124,8 @@ struct Scene {
     step.tickets = tickets.device();
     for (size_t i = 0; i < model.layers.size(); ++i) {
       const Layer& l = *model.layers[i];
-      layers.push_back({l.attention_norm.floats(), l.qkv.device(), l.out.device(), l.feed_forward_norm.floats(), l.gate.device(),
-                        l.up.device(), l.down.device(), memory[i]->device()});
+      layers.push_back({l.attention_norm.floats(), l.qkv.device(), l.out.device(), l.feed_forward_norm.floats(), l.gate.device(), l.up.device(),
+                        l.down.device(), memory[i]->device()});
     }
     ends = {model.tokens.device(), model.places.device(), conditioning.floats(), ids.device(), model.norm.floats(),
             model.head.device(), sizes.head_dtype, sizes.entries, logits.floats()};
