@@ -183,22 +183,43 @@ __global__ void __launch_bounds__(kWarps * 32) attend(const Parameters<T> p) {
     own[kWidth] = most;
     own[kWidth + 1] = total;
   }
-  __threadfence();
   __syncthreads();
-  if (thread == 0) is_last = atomicAdd(p.tickets + index, 1) == pieces - 1;
+  if (thread == 0) {
+    // For all of the block, whose writes the barrier has put before this.
+    __threadfence();
+    is_last = atomicAdd(p.tickets + index, 1) == pieces - 1;
+  }
   __syncthreads();
   if (!is_last) return;
   __threadfence();
   if (thread == 0) p.tickets[index] = 0;
+  // Some pieces at a time, all of which are asked for before one is used.
+  constexpr int kSome = 8;
   most = kMinusInfinity;
-  for (int i = 0; i < pieces; ++i) most = fmaxf(most, __ldcg(all + i * kNumbers + kWidth));
   total = 0;
   value = 0;
-#pragma unroll 4
-  for (int i = 0; i < pieces; ++i) {
-    const float factor = expf(__ldcg(all + i * kNumbers + kWidth) - most);
-    total = __fmaf_rn(__ldcg(all + i * kNumbers + kWidth + 1), factor, total);
-    value = __fmaf_rn(__ldcg(all + i * kNumbers + at), factor, value);
+  for (int from = 0; from < pieces; from += kSome) {
+    float scores[kSome], parts[kSome], numbers[kSome];
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) {
+      const float* piece_here = all + min(from + i, pieces - 1) * kNumbers;
+      scores[i] = __ldcg(piece_here + kWidth);
+      parts[i] = __ldcg(piece_here + kWidth + 1);
+      numbers[i] = __ldcg(piece_here + at);
+    }
+    float higher = most;
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) higher = fmaxf(higher, scores[i]);
+    const float before = from == 0 ? 0 : expf(most - higher);
+    total = __fmul_rn(total, before);
+    value = __fmul_rn(value, before);
+#pragma unroll
+    for (int i = 0; i < kSome; ++i) {
+      const float factor = from + i < pieces ? expf(scores[i] - higher) : 0;
+      total = __fmaf_rn(parts[i], factor, total);
+      value = __fmaf_rn(numbers[i], factor, value);
+    }
+    most = higher;
   }
   if (thread < kWidth) store(attended + thread, __fdiv_rn(value, total));
 }
@@ -231,9 +252,9 @@ extern "C" int metavoice_decode_attend(const MetavoiceDecode* step, const Metavo
                                    pieces_of(*step)};
     const dim3 grid(static_cast<unsigned>(parameters.pieces), static_cast<unsigned>(step->heads), static_cast<unsigned>(step->rows));
     switch (step->width / step->heads) {
-      case 32: return launch(attend<T, 32>, grid, kWarps * 32, 0, *step, parameters);
-      case 64: return launch(attend<T, 64>, grid, kWarps * 32, 0, *step, parameters);
-      case 128: return launch(attend<T, 128>, grid, kWarps * 32, 0, *step, parameters);
+      case 32: return launch<attend<T, 32>>(grid, kWarps * 32, 0, *step, parameters);
+      case 64: return launch<attend<T, 64>>(grid, kWarps * 32, 0, *step, parameters);
+      case 128: return launch<attend<T, 128>>(grid, kWarps * 32, 0, *step, parameters);
       default: return cudaErrorInvalidValue;
     }
   });

@@ -34,6 +34,9 @@ __global__ void __launch_bounds__(kEmbedThreads) embed(const EmbedParameters<T> 
   p.residual[number] = sum;
 }
 
+template <class T, int kTiles>
+using Block = Product<Whole<T>, kNormWarps, kTiles, kSteps<Whole<T>>>;
+
 struct HeadParameters {
   NormInput input;
   MetavoiceMatrix weight;
@@ -43,16 +46,17 @@ struct HeadParameters {
 
 template <class T, int kTiles>
 __global__ void __launch_bounds__(kNormThreads) head(const HeadParameters p) {
-  using Matrix = Product<Whole<T>, kNormWarps, kTiles, kSteps<Whole<T>>>;
+  using Matrix = Block<T, kTiles>;
   __shared__ typename Matrix::Shared sums;
-  const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * kColumns;
-  const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
+  DYNAMIC_SHARED(shared);
+  const int first_row = static_cast<int>(blockIdx.y) * p.input.rows_of_block, first_column = static_cast<int>(blockIdx.x) * kColumns;
+  const int rows = min(p.input.rows - first_row, p.input.rows_of_block);
 
   Matrix product;
   // The last block may have fewer columns than others: what it reads instead of them is not stored.
   const int upper = min(first_column + lane() / 4, p.entries - 1), lower = min(first_column + lane() / 4 + 8, p.entries - 1);
-  product.begin(p.weight, upper, p.weight, lower, p.input.width);
-  run_normed<kTiles>(product, p.input, first_row, rows, sums);
+  product.begin(p.weight, upper, p.weight, lower, p.input.width, shared);
+  run_normed<kTiles>(product, p.input, first_row, rows, shared + Matrix::kRingBytes, sums);
 
   for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kNormThreads) {
     const int row = i / kColumns, column = i % kColumns;
@@ -72,7 +76,7 @@ extern "C" int metavoice_decode_embed(const MetavoiceDecode* step, const Metavoi
     const EmbedParameters<T> parameters{static_cast<const T*>(ends->tokens), static_cast<const T*>(ends->places), ends->conditioning,
                                         ends->ids, step->positions, step->residual, step->width};
     const dim3 grid(static_cast<unsigned>((step->width + kEmbedThreads - 1) / kEmbedThreads), static_cast<unsigned>(step->rows));
-    return launch(embed<T>, grid, kEmbedThreads, 0, *step, parameters);
+    return launch<embed<T>>(grid, kEmbedThreads, 0, *step, parameters);
   });
 }
 
@@ -80,10 +84,13 @@ extern "C" int metavoice_decode_head(const MetavoiceDecode* step, const Metavoic
   using namespace metavoice::decode;
   return with_dtype(ends->head_dtype, [&](auto number) {
     using T = decltype(number);
-    HeadParameters parameters{{step->residual, ends->norm, nullptr, step->rows, step->width, step->epsilon}, {ends->head, nullptr}, ends->logits, ends->entries};
-    return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
-      const dim3 grid(static_cast<unsigned>((ends->entries + kColumns - 1) / kColumns), blocks);
-      return launch(head<T, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
+    HeadParameters parameters{{step->residual, ends->norm, nullptr, step->rows, step->width, step->epsilon, 0}, {ends->head, nullptr}, ends->logits, ends->entries};
+    return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, const Tiling& tiling, int bytes) {
+      parameters.input.rows_of_block = tiling.rows;
+      constexpr int kTiles = decltype(tiles)::value;
+      const int ring = has_ring() ? Block<T, kTiles>::kRingBytes : 0;
+      const dim3 grid(static_cast<unsigned>((ends->entries + kColumns - 1) / kColumns), tiling.blocks);
+      return launch<head<T, kTiles>>(grid, kNormThreads, ring + bytes, *step, parameters);
     });
   });
 }

@@ -1,5 +1,5 @@
-// RMSNorm (Zhang & Sennrich 2019) before the products of the decode kernels. In 16 bit, a block that serves few rows
-// normalises them for itself, into shared memory; for more rows, a kernel of its own does so once, with the same bits.
+// RMSNorm (Zhang & Sennrich 2019) before the products of the decode kernels. A block that serves few rows normalises
+// them for itself, into shared memory; for more rows, a kernel of its own does so once, with the same bits.
 #pragma once
 
 #include "ops/decode_launch.cuh"
@@ -12,40 +12,6 @@ constexpr int kNormWarps = 4;
 constexpr int kNormThreads = kNormWarps * 32;
 constexpr int kHeld = 2;
 constexpr int kLargestNorm = kNormThreads * kHeld * 8;
-
-// A row in shared memory is this much longer, so that neighbours lie in other banks.
-constexpr int kPadding = 32;
-
-// Rows in shared memory.
-template <class T>
-struct Near {
-  static constexpr bool kNear = true;
-  const T* x;
-  int stride;
-
-  __device__ __forceinline__ Eight<T> operator()(int row, int k) const { return load(x + row * stride + k); }
-};
-
-// Rows of the residual, normalised when they are asked for.
-struct Normed {
-  static constexpr bool kNear = false;
-  const float* residual;  // [rows, in]
-  const float* weight;    // [in]
-  const float* scales;    // of the rows of the block
-  int in;
-
-  __device__ __forceinline__ Eight<float> operator()(int row, int k) const {
-    float x[8], w[8];
-    widen(load(residual + static_cast<int64_t>(row) * in + k), x);
-    widen(load(weight + k), w);
-    const float scale = scales[row];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = __fmul_rn(__fmul_rn(x[i], scale), w[i]);
-    Eight<float> result;
-    narrow(x, result);
-    return result;
-  }
-};
 
 // This thread's part of the weight, which no kernel changes.
 struct NormWeight {
@@ -116,35 +82,6 @@ __device__ __forceinline__ void normalise(const float* residual, const NormWeigh
   }
 }
 
-// 1 / sqrt(mean of squares + epsilon) of each of up to eight rows of the block -> scales, for products in float32. Warps
-// share the rows as they share the product.
-__device__ __forceinline__ void find_scales(const float* residual, int in, int rows, int first, int last, float epsilon, float (&scales)[kTileRows]) {
-  __shared__ float squares[kNormWarps][kTileRows];
-  const int row = lane() / 4;
-  float sum = 0;
-  if (row < rows) {
-    const float* from = residual + static_cast<int64_t>(row) * in + lane() % 4 * 8;
-#pragma unroll 4
-    for (int k = first; k < last; k += 32) {
-      float x[8];
-      widen(load(from + k), x);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) sum = __fmaf_rn(x[i], x[i], sum);
-    }
-  }
-  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-  if (lane() % 4 == 0) squares[warp()][row] = sum;
-  __syncthreads();
-  if (threadIdx.x < kTileRows) {
-    sum = squares[0][threadIdx.x];
-#pragma unroll
-    for (int i = 1; i < kNormWarps; ++i) sum += squares[i][threadIdx.x];
-    scales[threadIdx.x] = rsqrtf(__fadd_rn(__fdiv_rn(sum, static_cast<float>(in)), epsilon));
-  }
-  __syncthreads();
-}
-
 // The rows that a product is made of.
 struct NormInput {
   const float* residual;  // [rows, width]
@@ -152,25 +89,21 @@ struct NormInput {
   const void* prepared;   // [rows, width], for many rows
   int rows, width;
   float epsilon;
+  int rows_of_block;
 };
 
-// Waits for the others, and makes the product of the normalised rows with what `product` has begun.
+// Waits for the others, and makes the product of the normalised rows with what `product` has begun. `shared`: behind what
+// the product needs.
 template <int kTiles, class Matrix>
-__device__ __forceinline__ void run_normed(Matrix& product, const NormInput& input, int first_row, int rows, typename Matrix::Shared& sums) {
+__device__ __forceinline__ void run_normed(Matrix& product, const NormInput& input, int first_row, int rows, uint8_t* shared, typename Matrix::Shared& sums) {
   using T = typename Matrix::T;
-  const float* residual = input.residual + static_cast<int64_t>(first_row) * input.width;
-  if constexpr (sizeof(T) == 4) {
-    __shared__ float scales[kTileRows];
-    wait_for_others();
-    find_scales(residual, input.width, rows, product.first(), product.last(), input.epsilon, scales);
-    product.run(Normed{residual, input.weight, scales, input.width}, rows, sums);
-  } else if constexpr (kTiles == 1) {
-    DYNAMIC_SHARED(uint4, words);
-    T* rows_here = reinterpret_cast<T*>(words);
+  if constexpr (kTiles == 1) {
+    T* near = reinterpret_cast<T*>(shared);
+    const int stride = input.width + Near<T>::kPadding;
     const NormWeight weight(input.weight, input.width);
     wait_for_others();
-    normalise(residual, weight, input.width, rows, input.epsilon, rows_here, input.width + kPadding);
-    product.run(Near<T>{rows_here, input.width + kPadding}, rows, sums);
+    normalise(input.residual + static_cast<int64_t>(first_row) * input.width, weight, input.width, rows, input.epsilon, near, stride);
+    product.run(Near<T>{near, stride}, rows, sums);
   } else {
     wait_for_others();
     product.run(Plain<T>{static_cast<const T*>(input.prepared) + static_cast<int64_t>(first_row) * input.width, input.width}, rows, sums);
@@ -191,19 +124,21 @@ __global__ void __launch_bounds__(kNormThreads) prepare(const PrepareParameters<
   normalise(p.input.residual + at, weight, p.input.width, 1, p.input.epsilon, p.prepared + at, p.input.width);
 }
 
-// run(tiles, blocks, bytes of shared memory) as with_tiles, after the rows were prepared where there are many.
+// run(tiles, tiling, bytes of shared memory) as with_tiles, after the rows were prepared where there are many.
 template <class T, class Run>
 int with_normed(const MetavoiceDecode& step, NormInput& input, void* prepared, Run run) {
-  const unsigned bytes = static_cast<unsigned>(sizeof(T) == 2 && step.rows <= kTileRows ? step.rows * (step.width + kPadding) * 2 : 0);
-  if constexpr (sizeof(T) == 2) {
-    if (step.width > kLargestNorm) return cudaErrorInvalidValue;
-    if (step.rows > kTileRows) {
+  if (step.width > kLargestNorm) return cudaErrorInvalidValue;
+  return with_tiles<T>(step.rows, [&](auto tiles, const Tiling& tiling) -> int {
+    if constexpr (decltype(tiles)::value == 1) {
+      const int rows = step.rows < tiling.rows ? step.rows : tiling.rows;
+      return run(tiles, tiling, rows * (step.width + Near<T>::kPadding) * static_cast<int>(sizeof(T)));
+    } else {
       input.prepared = prepared;
-      const int failure = launch(prepare<T>, dim3(static_cast<unsigned>(step.rows)), kNormThreads, 0, step, PrepareParameters<T>{input, static_cast<T*>(prepared)});
-      if (failure != cudaSuccess) return failure;
+      const PrepareParameters<T> parameters{input, static_cast<T*>(prepared)};
+      const int failure = launch<prepare<T>>(dim3(static_cast<unsigned>(step.rows)), kNormThreads, 0, step, parameters);
+      return failure != cudaSuccess ? failure : run(tiles, tiling, 0);
     }
-  }
-  return with_tiles<T>(step.rows, [&](auto tiles, unsigned blocks) { return run(tiles, blocks, bytes); });
+  });
 }
 
 }  // namespace metavoice::decode

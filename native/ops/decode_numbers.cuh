@@ -9,9 +9,9 @@
 
 // Turing's instructions are those of every later GPU, too: they can be asked for, to be tried out there.
 #if defined(METAVOICE_TURING) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
-#define METAVOICE_HALF_STEPS 1
+#define METAVOICE_TURING_CODE 1
 #else
-#define METAVOICE_HALF_STEPS 0
+#define METAVOICE_TURING_CODE 0
 #endif
 
 namespace metavoice::decode {

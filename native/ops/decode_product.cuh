@@ -5,6 +5,7 @@
 
 #include <type_traits>
 
+#include "ops/decode_ring.cuh"
 #include "ops/decode_step.h"
 #include "ops/decode_tensor.cuh"
 
@@ -18,31 +19,31 @@ class Product {
   using Shared = float[kWarps][kTiles * kTileRows][kColumns];
   static constexpr int kStep = 4 * Weights::kNumbers;
 
+  // Bytes of shared memory for what is on its way, where that is kept there.
+  static constexpr int kRingBytes = kWarps * Ring<Weights, kAhead>::kBytes;
+
   // Asks for the first numbers of two rows of matrices [.., in], which are rows g and g + 8 of this lane's.
-  __device__ __forceinline__ void begin(const MetavoiceMatrix& upper, int64_t upper_row, const MetavoiceMatrix& lower, int64_t lower_row, int in) {
+  __device__ __forceinline__ void begin(const MetavoiceMatrix& upper, int64_t upper_row, const MetavoiceMatrix& lower, int64_t lower_row, int in,
+                                        uint8_t* shared) {
     const int steps = in / kStep;
     first_ = warp() * steps / kWarps;
     last_ = (warp() + 1) * steps / kWarps;
     const int64_t row_bytes = int64_t{steps} * kStepBytes;
     const int part = lane() % 4 * (kStepBytes / 4);
-    upper_at_ = static_cast<const uint8_t*>(upper.numbers) + upper_row * row_bytes + part;
-    lower_at_ = static_cast<const uint8_t*>(lower.numbers) + lower_row * row_bytes + part;
+    source_.upper = static_cast<const uint8_t*>(upper.numbers) + upper_row * row_bytes + part;
+    source_.lower = static_cast<const uint8_t*>(lower.numbers) + lower_row * row_bytes + part;
     if constexpr (Weights::kGroups) {
-      upper_scales_ = static_cast<const uint32_t*>(upper.scales) + upper_row * steps;
-      lower_scales_ = static_cast<const uint32_t*>(lower.scales) + lower_row * steps;
+      source_.upper_scale = static_cast<const uint32_t*>(upper.scales) + upper_row * steps;
+      source_.lower_scale = static_cast<const uint32_t*>(lower.scales) + lower_row * steps;
     }
     if constexpr (Weights::kScaled) {
       scale_[0] = static_cast<const float*>(upper.scales)[upper_row];
       scale_[1] = static_cast<const float*>(lower.scales)[lower_row];
     }
+    ring_.open(shared + warp() * Ring<Weights, kAhead>::kBytes);
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i)
-      if (first_ + i < last_) fetch(i, first_ + i);
+    for (int i = 0; i < kAhead; ++i) ask(i, first_ + i);
   }
-
-  // The part of the length that is this warp's.
-  __device__ __forceinline__ int first() const { return first_ * kStep; }
-  __device__ __forceinline__ int last() const { return last_ * kStep; }
 
   // x(row, k): eight numbers from k of one of the block's rows. The sums of all warps go to `sums`.
   template <class X>
@@ -53,17 +54,12 @@ class Product {
     } else if constexpr (kTiles == 1 && !X::kNear) {
       run_far(x, rows, own);
     } else {
-      for (int step = first_; step < last_; step += kAhead) {
+      each_step([&](int, int step, const Taken<Weights>& taken) {
+        Other other[kTiles];
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          if (step + i >= last_) continue;
-          Other other[kTiles];
-#pragma unroll
-          for (int n = 0; n < kTiles; ++n) find(x, rows, step + i, n, other[n]);
-          own.add(upper_[i], lower_[i], scales_[i], [&](int part, int n) { return other[n].of[part].words[0]; });
-          if (step + i + kAhead < last_) fetch(i, step + i + kAhead);
-        }
-      }
+        for (int n = 0; n < kTiles; ++n) find(x, rows, step, n, other[n]);
+        own.add(taken.upper, taken.lower, taken.scales, [&](int part, int n) { return other[n].of[part].words[0]; });
+      });
     }
     const int group = lane() / 4, part = lane() % 4;
 #pragma unroll
@@ -93,12 +89,24 @@ class Product {
     Eight<T> of[kParts];
   };
 
-  __device__ __forceinline__ void fetch(int slot, int step) {
-    upper_[slot] = Weights::read(upper_at_ + static_cast<int64_t>(step) * kStepBytes);
-    lower_[slot] = Weights::read(lower_at_ + static_cast<int64_t>(step) * kStepBytes);
-    if constexpr (Weights::kGroups) {
-      scales_[slot][0] = upper_scales_[step];
-      scales_[slot][1] = lower_scales_[step];
+  __device__ __forceinline__ void ask(int slot, int step) {
+    if (step < last_) {
+      const int64_t at = static_cast<int64_t>(step) * kStepBytes;
+      ring_.ask(slot, {source_.upper + at, source_.lower + at, source_.upper_scale + step, source_.lower_scale + step});
+    }
+    ring_.end_of_step();
+  }
+
+  // visit(slot, step, numbers) for each step of the warp, in order.
+  template <class Visit>
+  __device__ __forceinline__ void each_step(const Visit& visit) {
+    for (int step = first_; step < last_; step += kAhead) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (step + i >= last_) continue;
+        visit(i, step + i, ring_.take(i));
+        ask(i, step + i + kAhead);
+      }
     }
   }
 
@@ -116,40 +124,25 @@ class Product {
     Other ahead[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) find(x, rows, first_ + i, 0, ahead[i]);
-    for (int step = first_; step < last_; step += kAhead) {
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (step + i >= last_) continue;
-        own.add(upper_[i], lower_[i], scales_[i], [&](int part, int) { return ahead[i].of[part].words[0]; });
-        if (step + i + kAhead >= last_) continue;
-        fetch(i, step + i + kAhead);
-        find(x, rows, step + i + kAhead, 0, ahead[i]);
-      }
-    }
+    each_step([&](int slot, int step, const Taken<Weights>& taken) {
+      own.add(taken.upper, taken.lower, taken.scales, [&](int part, int) { return ahead[slot].of[part].words[0]; });
+      find(x, rows, step + kAhead, 0, ahead[slot]);
+    });
   }
 
   template <class X>
   __device__ __forceinline__ void run_wide(const X& x, int rows, Sums<Weights, 1>& own) {
-    for (int step = first_; step < last_; step += kAhead) {
+    each_step([&](int, int step, const Taken<Weights>& taken) {
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (step + i >= last_) continue;
-#pragma unroll
-        for (int row = 0; row < kTileRows; ++row)
-          if (row < rows) own.add(upper_[i], lower_[i], x(row, (step + i) * kStep + lane() % 4 * 8), row);
-        if (step + i + kAhead < last_) fetch(i, step + i + kAhead);
-      }
-    }
+      for (int row = 0; row < kTileRows; ++row)
+        if (row < rows) own.add(taken.upper, taken.lower, x(row, step * kStep + lane() % 4 * 8), row);
+    });
     own.finish();
   }
 
-  typename Weights::Raw upper_[kAhead], lower_[kAhead];
-  uint32_t scales_[kAhead][2];
+  Ring<Weights, kAhead> ring_;
+  Source source_;
   float scale_[2];
-  const uint8_t* upper_at_;
-  const uint8_t* lower_at_;
-  const uint32_t* upper_scales_;
-  const uint32_t* lower_scales_;
   int first_, last_;
 };
 
@@ -167,14 +160,33 @@ struct Plain {
   __device__ __forceinline__ Eight<T> operator()(int row, int k) const { return load(x + static_cast<int64_t>(row) * in + k); }
 };
 
-// run(tiles, blocks): how many tiles of rows a block takes best, and how many blocks that makes. The bits are the same.
+// Rows in shared memory. A row is there a little longer, so that neighbours lie in other banks.
+template <class T>
+struct Near {
+  static constexpr bool kNear = true;
+  static constexpr int kPadding = 32;
+  const T* x;
+  int stride;
+
+  __device__ __forceinline__ Eight<T> operator()(int row, int k) const { return load(x + row * stride + k); }
+};
+
+// How a product's rows are shared out to blocks; the bits are the same.
+struct Tiling {
+  int rows;         // of a block
+  unsigned blocks;  // for all rows
+};
+
+// run(tiles, tiling)
 template <class T, class Run>
 int with_tiles(int rows, Run run) {
-  const auto blocks = [rows](int tiles) { return static_cast<unsigned>((rows + tiles * kTileRows - 1) / (tiles * kTileRows)); };
+  const auto tiling = [rows](int some) { return Tiling{some, static_cast<unsigned>((rows + some - 1) / some)}; };
   if constexpr (sizeof(T) == 2) {
-    if (rows > kTileRows) return run(std::integral_constant<int, 4>{}, blocks(4));
+    if (rows > kTileRows) return run(std::integral_constant<int, 4>{}, tiling(4 * kTileRows));
+    return run(std::integral_constant<int, 1>{}, tiling(kTileRows));
+  } else {
+    return run(std::integral_constant<int, 1>{}, tiling(kTileRows / 2));
   }
-  return run(std::integral_constant<int, 1>{}, blocks(1));
 }
 
 }  // namespace metavoice::decode

@@ -7,6 +7,9 @@ namespace {
 
 constexpr int kPage = 32;
 
+template <class Weights, int kTiles>
+using Block = Product<Weights, kNormWarps, kTiles, kSteps<Weights>>;
+
 template <class Weights>
 struct Parameters {
   using T = typename Weights::Number;
@@ -31,16 +34,17 @@ __device__ typename Weights::Number* place_of(const Parameters<Weights>& p, int 
 
 template <class Weights, int kTiles>
 __global__ void __launch_bounds__(kNormThreads) project_qkv(const Parameters<Weights> p) {
-  using Matrix = Product<Weights, kNormWarps, kTiles, kSteps<Weights>>;
+  using Matrix = Block<Weights, kTiles>;
   __shared__ typename Matrix::Shared sums;
-  const int first_row = static_cast<int>(blockIdx.y) * kTiles * kTileRows, first_column = static_cast<int>(blockIdx.x) * kColumns;
-  const int rows = min(p.input.rows - first_row, kTiles * kTileRows);
+  DYNAMIC_SHARED(shared);
+  const int first_row = static_cast<int>(blockIdx.y) * p.input.rows_of_block, first_column = static_cast<int>(blockIdx.x) * kColumns;
+  const int rows = min(p.input.rows - first_row, p.input.rows_of_block);
 
   Matrix product;
   const int width = p.input.width;
   const int row_here = first_column + lane() / 4;
-  product.begin(p.weight, row_here, p.weight, row_here + 8, width);
-  run_normed<kTiles>(product, p.input, first_row, rows, sums);
+  product.begin(p.weight, row_here, p.weight, row_here + 8, width, shared);
+  run_normed<kTiles>(product, p.input, first_row, rows, shared + Matrix::kRingBytes, sums);
 
   for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kNormThreads) {
     const int row = i / kColumns, column = first_column + i % kColumns, at = column % width;
@@ -63,7 +67,7 @@ extern "C" int metavoice_decode_qkv(const MetavoiceDecode* step, const Metavoice
   return with_weights(*step, [&](auto weights) {
     using Weights = decltype(weights);
     using T = typename Weights::Number;
-    Parameters<Weights> parameters{{step->residual, layer->attention_norm, nullptr, step->rows, step->width, step->epsilon},
+    Parameters<Weights> parameters{{step->residual, layer->attention_norm, nullptr, step->rows, step->width, step->epsilon, 0},
                              layer->qkv,
                              static_cast<T*>(step->queries),
                              static_cast<T*>(layer->pages),
@@ -72,9 +76,12 @@ extern "C" int metavoice_decode_qkv(const MetavoiceDecode* step, const Metavoice
                              step->page_numbers,
                              step->heads,
                              step->page_stride};
-    return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, unsigned blocks, unsigned bytes) {
-      const dim3 grid(static_cast<unsigned>(3 * step->width / kColumns), blocks);
-      return launch(project_qkv<Weights, decltype(tiles)::value>, grid, kNormThreads, bytes, *step, parameters);
+    return with_normed<T>(*step, parameters.input, step->attended, [&](auto tiles, const Tiling& tiling, int bytes) {
+      parameters.input.rows_of_block = tiling.rows;
+      constexpr int kTiles = decltype(tiles)::value;
+      const int ring = has_ring() ? Block<Weights, kTiles>::kRingBytes : 0;
+      const dim3 grid(static_cast<unsigned>(3 * step->width / kColumns), tiling.blocks);
+      return launch<project_qkv<Weights, kTiles>>(grid, kNormThreads, ring + bytes, *step, parameters);
     });
   });
 }

@@ -5,7 +5,7 @@
 
 extern "C" int metavoice_decode_supports(const MetavoiceDecode* step) {
   const int head_width = step->heads > 0 && step->width % step->heads == 0 ? step->width / step->heads : 0;
-  const bool sizes = step->rows >= 1 && step->rows <= 64 && step->width % 32 == 0 && (step->dtype == METAVOICE_FLOAT32 || step->width <= 2048) && step->hidden > 0 && step->hidden % 32 == 0 &&
+  const bool sizes = step->rows >= 1 && step->rows <= 64 && step->width % 32 == 0 && step->width <= 2048 && step->hidden > 0 && step->hidden % 32 == 0 &&
                      (step->weights != METAVOICE_INT8 || (step->width % 64 == 0 && step->hidden % 64 == 0)) &&
                      (step->weights != METAVOICE_INT4 || (step->width % 128 == 0 && step->hidden % 128 == 0)) &&
                      (step->weights == METAVOICE_WHOLE || step->dtype != METAVOICE_FLOAT32) && (head_width == 32 || head_width == 64 || head_width == 128);

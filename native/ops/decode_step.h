@@ -51,7 +51,7 @@ struct MetavoiceDecode {
   int32_t dtype;   // of what goes into a product, of the pages, queries, attended and activated
   int32_t weights;
   int32_t rows;    // 1 to 64
-  int32_t width;   // a multiple of 32; in 16 bit up to 2048
+  int32_t width;   // a multiple of 32, up to 2048
   int32_t heads;   // of 32, 64 or 128 numbers
   int32_t hidden;  // of the feed forward; a multiple of 32
   float epsilon;   // of the norms

@@ -19,7 +19,7 @@ __device__ __forceinline__ void multiply(float (&sums)[4], uint32_t a0, uint32_t
 
 template <>
 __device__ __forceinline__ void multiply<__half>(float (&sums)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-#if METAVOICE_HALF_STEPS
+#if METAVOICE_TURING_CODE
   asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(a0), "r"(a1), "r"(b0));

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -29,6 +30,13 @@ struct Index {
 
 inline Index thread_index, block_index;
 
+// A copy that arrives when it is waited for, and not before.
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
 struct Barrier {
   int arrived = 0;
   int64_t generation = 0;
@@ -38,6 +46,7 @@ struct Fiber {
   ucontext_t context;
   std::vector<char> stack;
   bool ended = false;
+  std::deque<std::vector<Copy>> groups;  // the last one is still open
 };
 
 struct Block {
@@ -85,6 +94,7 @@ inline void run_block(int threads, const std::function<void()>& body) {
   for (int i = 0; i < threads; ++i) {
     Fiber& fiber = *block.fibers[static_cast<size_t>(i)];
     fiber.ended = false;
+    fiber.groups.assign(1, {});
     fiber.stack.resize(64 * 1024);
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
@@ -106,8 +116,8 @@ inline std::vector<uint64_t> shared;
 inline void* shared_memory() { return shared.data(); }
 
 template <class Body>
-void run(dim3 grid, unsigned threads, unsigned shared_bytes, const Body& body) {
-  shared.assign(shared_bytes / 8 + 2, ~uint64_t{0});
+void run(dim3 grid, unsigned threads, int shared_bytes, const Body& body) {
+  shared.assign(static_cast<size_t>(shared_bytes) / 8 + 2, ~uint64_t{0});
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
@@ -135,6 +145,17 @@ inline float number(uint32_t value) {
   float result;
   std::memcpy(&result, &value, sizeof(result));
   return result;
+}
+
+inline Fiber& fiber() { return *block.fibers[static_cast<size_t>(block.current)]; }
+inline void copy_ahead(void* to, const void* from, size_t bytes) { fiber().groups.back().push_back({to, from, bytes}); }
+inline void end_of_group() { fiber().groups.emplace_back(); }
+inline void wait_for_groups(int left) {
+  auto& groups = fiber().groups;
+  while (static_cast<int>(groups.size()) - 1 > left) {
+    for (const Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+    groups.pop_front();
+  }
 }
 
 // m16n8k16: the fragments as PTX documents them.
