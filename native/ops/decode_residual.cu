@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kWarps * 32) add_product(const Parameters<Weig
 }
 
 // As much as every device has beside what is on its way.
-constexpr int kMostNearBytes = 34 * 1024;
+constexpr int kMostNearBytes = 30 * 1024;
 
 template <class Weights>
 int add(const MetavoiceDecode& step, const void* x, const MetavoiceMatrix& weight, int in) {

@@ -4,7 +4,7 @@
 // The residual stream, norms, softmax and logits are float32. What goes into a product is rounded to the dtype of the
 // matrices, as are queries, keys and values; sums are float32. The bits of a row depend on that row alone.
 //
-// Every call enqueues one kernel on `stream` and returns a cudaError_t (cudaErrorInvalidValue for what is not
+// Every call that begins a kernel enqueues it on `stream` and returns a cudaError_t (cudaErrorInvalidValue for what is not
 // supported); nothing is allocated and nothing waits, so all of it can be captured in a graph. Positions, pages and ids
 // are read when the kernels run.
 #pragma once
@@ -95,26 +95,41 @@ struct MetavoiceDecodeEnds {
   float* logits;  // [rows, entries]
 };
 
-// 1 where the kernels serve these sizes, dtype and the current device, else 0.
-METAVOICE_KERNEL_API int metavoice_decode_supports(const MetavoiceDecode* step);
-METAVOICE_KERNEL_API int64_t metavoice_decode_partial_bytes(const MetavoiceDecode* step);
+// Changes with everything in this file: who opens the library asks for it first.
+#define METAVOICE_DECODE_VERSION 1
+METAVOICE_KERNEL_API int metavoice_decode_version(void);
+
+// 1 where the kernels serve these sizes and this dtype on a device, else 0.
+METAVOICE_KERNEL_API int metavoice_decode_supports(int32_t device, const struct MetavoiceDecode* step);
+METAVOICE_KERNEL_API int64_t metavoice_decode_partial_bytes(const struct MetavoiceDecode* step);
 
 // residual = token + place + conditioning
-METAVOICE_KERNEL_API int metavoice_decode_embed(const MetavoiceDecode* step, const MetavoiceDecodeEnds* ends);
+METAVOICE_KERNEL_API int metavoice_decode_embed(const struct MetavoiceDecode* step, const struct MetavoiceDecodeEnds* ends);
 // Norm and projection to queries, keys and values; the latter two go to the pages.
-METAVOICE_KERNEL_API int metavoice_decode_qkv(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+METAVOICE_KERNEL_API int metavoice_decode_qkv(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // Attention to all positions up to the new one, in pieces of 128 that the last one to end puts together.
-METAVOICE_KERNEL_API int metavoice_decode_attend(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+METAVOICE_KERNEL_API int metavoice_decode_attend(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // residual += attended out^T
-METAVOICE_KERNEL_API int metavoice_decode_project(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+METAVOICE_KERNEL_API int metavoice_decode_project(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // activated = silu(gate) * up of the norm
-METAVOICE_KERNEL_API int metavoice_decode_gate_up(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+METAVOICE_KERNEL_API int metavoice_decode_gate_up(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // residual += activated down^T
-METAVOICE_KERNEL_API int metavoice_decode_down(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layer);
+METAVOICE_KERNEL_API int metavoice_decode_down(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // Norm and output layer.
-METAVOICE_KERNEL_API int metavoice_decode_head(const MetavoiceDecode* step, const MetavoiceDecodeEnds* ends);
+METAVOICE_KERNEL_API int metavoice_decode_head(const struct MetavoiceDecode* step, const struct MetavoiceDecodeEnds* ends);
 // All of these for all layers.
-METAVOICE_KERNEL_API int metavoice_decode_step(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layers, int32_t layer_count, const MetavoiceDecodeEnds* ends);
+METAVOICE_KERNEL_API int metavoice_decode_step(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layers, int32_t layer_count, const struct MetavoiceDecodeEnds* ends);
+
+
+// All of a step as one graph, to be launched on any stream of the device; what a flag asks for and the device has not is left
+// out. `stream` of the step is not used. Returns a cudaError_t.
+METAVOICE_KERNEL_API int metavoice_decode_capture(int32_t device, const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layers,
+                                                  int32_t layer_count, const struct MetavoiceDecodeEnds* ends, void** graph);
+METAVOICE_KERNEL_API int metavoice_decode_launch(int32_t device, void* graph, void* stream);
+METAVOICE_KERNEL_API void metavoice_decode_release(void* graph);
+
+// A cudaError_t in words.
+METAVOICE_KERNEL_API const char* metavoice_decode_explain(int failure);
 
 #ifdef __cplusplus
 }

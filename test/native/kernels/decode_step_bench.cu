@@ -19,7 +19,8 @@ __global__ void fill(uint32_t* words, int64_t count, uint32_t seed, int dtype) {
     x = (x ^ x >> 12) * 0x297a2d39u;
     x ^= x >> 15;
     const float first = (static_cast<float>(x & 0xffffu) / 32768.0F - 1) * 0.035F, second = (static_cast<float>(x >> 16) / 32768.0F - 1) * 0.035F;
-    if (dtype == METAVOICE_FLOAT32) reinterpret_cast<float*>(words)[i] = first;
+    if (dtype == kBytes) words[i] = x;
+    else if (dtype == METAVOICE_FLOAT32) reinterpret_cast<float*>(words)[i] = first;
     else if (dtype == METAVOICE_FLOAT16) reinterpret_cast<__half2*>(words)[i] = __floats2half2_rn(first, second);
     else reinterpret_cast<__nv_bfloat162*>(words)[i] = __floats2bfloat162_rn(first, second);
   }
@@ -105,8 +106,8 @@ class Graph {
 };
 
 struct Setting {
-  int dtype;
-  Numbers weights, memory, tables, head;
+  int dtype, form;
+  Numbers weights, scales, memory, tables, head;
   Array norm, conditioning, residual, queries, attended, activated, logits, partial;
   Ints positions, ids, tickets, pages;
   MetavoiceDecode step{};
@@ -116,9 +117,18 @@ struct Setting {
   static constexpr int64_t kLayerNumbers = int64_t{kWidth} * (4 * kWidth + 3 * kHidden);
   static constexpr int kMostRows = 64, kPagesPerRow = kWindow / kPagePositions;
 
-  Setting(int number_type, cudaStream_t stream)
+  // Of `numbers` in rows of `in`.
+  static int64_t bytes_of(int form, int64_t numbers) { return form == METAVOICE_WHOLE ? 2 * numbers : form == METAVOICE_INT8 ? numbers : numbers / 2; }
+  static int64_t scale_bytes_of(int form, int64_t out, int64_t in) { return form == METAVOICE_WHOLE ? 0 : form == METAVOICE_INT8 ? 4 * out : out * (in / 128) * 4; }
+  static int64_t scale_bytes_of(int form) {
+    return scale_bytes_of(form, 4 * kWidth, kWidth) + scale_bytes_of(form, 2 * kHidden, kWidth) + scale_bytes_of(form, kWidth, kHidden);
+  }
+
+  Setting(int number_type, int weight_form, cudaStream_t stream)
       : dtype(number_type),
-        weights(dtype, kLayers * kLayerNumbers, 1),
+        form(weight_form),
+        weights(kBytes, kLayers * bytes_of(form, kLayerNumbers), 1),
+        scales(form == METAVOICE_INT8 ? METAVOICE_FLOAT32 : dtype, kLayers * scale_bytes_of(form) / (form == METAVOICE_INT8 ? 4 : 2) + 64, 9),
         memory(dtype, int64_t{kLayers} * 8 * kPagesPerRow * 2 * kWidth * kPagePositions, 2),
         tables(dtype, int64_t{kEntries + kWindow} * kWidth, 3),
         head(METAVOICE_FLOAT32, int64_t{kEntries} * kWidth, 4),
@@ -136,7 +146,9 @@ struct Setting {
         pages(scattered()) {
     fill_ones<<<8, 256>>>(norm.floats(), kWidth);
     conditioning.zero();
+    if (form == METAVOICE_WHOLE) fill<<<1024, 256>>>(static_cast<uint32_t*>(weights.device), weights.bytes / 4, 1, dtype);
     step.dtype = dtype;
+    step.weights = form;
     step.width = kWidth;
     step.heads = kHeads;
     step.hidden = kHidden;
@@ -154,11 +166,18 @@ struct Setting {
     step.tickets = tickets.device();
     step.stream = stream;
     const auto at = [&](const Numbers& numbers, int64_t offset) { return static_cast<char*>(numbers.device) + offset * static_cast<int64_t>(size_of(dtype)); };
+    auto* next = static_cast<char*>(weights.device);
+    auto* next_scale = static_cast<char*>(scales.device);
+    const auto matrix = [&](int64_t out, int64_t in) {
+      const MetavoiceMatrix result{next, next_scale};
+      next += bytes_of(form, out * in);
+      next_scale += scale_bytes_of(form, out, in);
+      return result;
+    };
     for (int64_t i = 0; i < kLayers; ++i) {
-      const int64_t square = int64_t{kWidth} * kWidth, wide = int64_t{kWidth} * kHidden, from = i * kLayerNumbers;
-      layers.push_back({norm.floats(), at(weights, from), at(weights, from + 3 * square), norm.floats(), at(weights, from + 4 * square),
-                        at(weights, from + 4 * square + wide), at(weights, from + 4 * square + 2 * wide),
-                        at(memory, i * (memory.bytes / static_cast<int64_t>(size_of(dtype)) / kLayers))});
+      const MetavoiceMatrix qkv = matrix(3 * kWidth, kWidth), out = matrix(kWidth, kWidth), gate = matrix(kHidden, kWidth), up = matrix(kHidden, kWidth),
+                            down = matrix(kWidth, kHidden);
+      layers.push_back({norm.floats(), qkv, out, norm.floats(), gate, up, down, at(memory, i * (memory.bytes / static_cast<int64_t>(size_of(dtype)) / kLayers))});
     }
     ends = {tables.device, at(tables, int64_t{kEntries} * kWidth), conditioning.floats(), ids.device(), norm.floats(), head.device,
             METAVOICE_FLOAT32, kEntries, logits.floats()};
@@ -179,7 +198,7 @@ struct Setting {
     positions.upload();
     finish("positions");
   }
-  int64_t weight_bytes() const { return weights.bytes + head.bytes; }
+  int64_t weight_bytes() const { return weights.bytes + kLayers * scale_bytes_of(form) + head.bytes; }
   int64_t bytes(int rows, int position) const { return weight_bytes() + int64_t{rows} * (position + 1) * kLayers * 2 * kWidth * static_cast<int64_t>(size_of(dtype)); }
   void run() { check(metavoice_decode_step(&step, layers.data(), kLayers, &ends), "step"); }
 };
@@ -200,86 +219,112 @@ double read_rate(const Numbers& numbers, cudaStream_t stream, int processors) {
 
 }  // namespace metavoice::testing
 
+namespace {
+
+using namespace metavoice::testing;
+
+// A table on standard output and the same as JSON.
+class Table {
+ public:
+  explicit Table(const std::string& device, double rate) : rate_(rate) {
+    json_ = "{\n  \"device\": \"" + device + "\",\n  \"readBytesPerSecond\": " + std::to_string(rate) + ",\n  \"figures\": [";
+    std::printf("%-6s %-10s %-6s %5s %9s %11s %9s %9s\n", "form", "what", "early", "rows", "position", "per second", "us", "of read");
+  }
+
+  void add(const char* form, const char* what, int flags, int rows, int position, double seconds, double bytes) {
+    const char* early = flags != 0 ? "yes" : "no";
+    std::printf("%-6s %-10s %-6s %5d %9d %11.1f %9.2f %8.1f%%\n", form, what, early, rows, position, 1 / seconds, seconds * 1e6, 100 * bytes / seconds / rate_);
+    char line[320];
+    std::snprintf(line, sizeof(line),
+                  "%s\n    {\"form\": \"%s\", \"what\": \"%s\", \"early\": %s, \"rows\": %d, \"position\": %d, \"seconds\": %.9f, \"bytes\": %.0f, \"shareOfRead\": %.4f}",
+                  first_ ? "" : ",", form, what, flags != 0 ? "true" : "false", rows, position, seconds, bytes, bytes / seconds / rate_);
+    json_ += line;
+    first_ = false;
+  }
+
+  bool write(const char* path) {
+    json_ += "\n  ]\n}\n";
+    std::FILE* file = std::fopen(path, "w");
+    return file != nullptr && std::fputs(json_.c_str(), file) >= 0 && std::fclose(file) == 0;
+  }
+
+ private:
+  double rate_;
+  std::string json_;
+  bool first_ = true;
+};
+
+const char* const kForms[] = {"whole", "int8", "int4"};
+
+void measure_steps(Table& table, Setting& setting, int flags, bool brief) {
+  const auto measure = [&](int rows, int position) {
+    setting.place(rows, position, flags);
+    Graph graph(static_cast<cudaStream_t>(setting.step.stream), [&] { setting.run(); });
+    table.add(kForms[setting.form], "step", flags, rows, position, graph.seconds(5, 20), static_cast<double>(setting.bytes(rows, position)));
+  };
+  for (const int position : {256, 1000, 2000})
+    if (!brief || position == 1000) measure(2, position);
+  for (const int rows : {4, 8, 16, 64})
+    if (!brief) measure(rows, 1000);
+}
+
+// Each kernel alone, on the numbers of all layers one after the other.
+void measure_kernels(Table& table, Setting& setting, int flags) {
+  using Kernel = int (*)(const MetavoiceDecode*, const MetavoiceDecodeLayer*);
+  const auto stream = static_cast<cudaStream_t>(setting.step.stream);
+  const auto bytes = [&](int64_t out, int64_t in) { return static_cast<double>(Setting::bytes_of(setting.form, out * in) + Setting::scale_bytes_of(setting.form, out, in)); };
+  const struct {
+    const char* name;
+    Kernel kernel;
+    double bytes;
+  } kernels[] = {{"qkv", metavoice_decode_qkv, bytes(3 * kWidth, kWidth)},
+                 {"attend", metavoice_decode_attend, 2.0 * 2 * 1001 * kWidth * static_cast<double>(size_of(setting.dtype))},
+                 {"project", metavoice_decode_project, bytes(kWidth, kWidth)},
+                 {"gate_up", metavoice_decode_gate_up, bytes(2 * kHidden, kWidth)},
+                 {"down", metavoice_decode_down, bytes(kWidth, kHidden)}};
+  setting.place(2, 1000, flags);
+  for (const auto& each : kernels) {
+    Graph graph(stream, [&] {
+      for (const MetavoiceDecodeLayer& layer : setting.layers) check(each.kernel(&setting.step, &layer), each.name);
+    });
+    table.add(kForms[setting.form], each.name, flags, 2, 1000, graph.seconds(5, 10) / kLayers, each.bytes);
+  }
+  Graph head(stream, [&] {
+    for (int i = 0; i < 4; ++i) check(metavoice_decode_head(&setting.step, &setting.ends), "head");
+  });
+  table.add(kForms[setting.form], "head", flags, 2, 1000, head.seconds(5, 10) / 4, static_cast<double>(setting.head.bytes));
+}
+
+}  // namespace
+
 int run_bench(const char* json, bool brief) {
-  using namespace metavoice::testing;
   cudaDeviceProp device{};
   check(cudaGetDeviceProperties(&device, 0), "device");
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
-  Setting setting(device.major >= 8 ? METAVOICE_BFLOAT16 : METAVOICE_FLOAT16, stream);
-  finish("numbers");
-  const double rate = read_rate(setting.weights, stream, device.multiProcessorCount);
-  std::string lines = std::string("{\n  \"device\": \"") + device.name + "\",\n  \"readBytesPerSecond\": " + std::to_string(rate) + ",\n  \"steps\": [";
-  std::printf("%s, %d multiprocessors, reads %.0f GB/s\n", device.name, device.multiProcessorCount, rate / 1e9);
-  std::printf("%-6s %5s %9s %9s %9s %9s\n", "early", "rows", "position", "steps/s", "GB/s", "of read");
-  const char* comma = "\n";
-  const auto measure = [&](int rows, int position, int flags) {
-    setting.place(rows, position, flags);
-    Graph graph(stream, [&] { setting.run(); });
-    const double seconds = graph.seconds(7, 20), bytes = static_cast<double>(setting.bytes(rows, position));
-    std::printf("%-6s %5d %9d %9.1f %9.0f %8.1f%%\n", flags != 0 ? "yes" : "no", rows, position, 1 / seconds, bytes / seconds / 1e9, 100 * bytes / seconds / rate);
-    char line[256];
-    std::snprintf(line, sizeof(line), "%s    {\"early\": %s, \"rows\": %d, \"position\": %d, \"stepsPerSecond\": %.2f, \"bytes\": %.0f, \"shareOfRead\": %.4f}", comma,
-                  flags != 0 ? "true" : "false", rows, position, 1 / seconds, bytes, bytes / seconds / rate);
-    lines += line;
-    comma = ",\n";
-  };
-  for (const int flags : {0, static_cast<int>(METAVOICE_EARLY_LAUNCH)}) {
-    if (flags != 0 && device.major < 9) continue;
-    for (const int position : {256, 1000, 2000})
-      if (!brief || position == 1000) measure(2, position, flags);
-    for (const int rows : {4, 8, 16, 64})
-      if (!brief) measure(rows, 1000, flags);
-  }
-  lines += "\n  ],\n  \"kernels\": [";
-
-  // Each kernel alone, on the numbers of all layers one after the other.
-  comma = "\n";
-  using Kernel = int (*)(const MetavoiceDecode*, const MetavoiceDecodeLayer*);
-  const auto size = static_cast<double>(size_of(setting.dtype));
-  const struct {
-    const char* name;
-    Kernel kernel;
-    double numbers;
-  } kernels[] = {{"qkv", metavoice_decode_qkv, 3.0 * kWidth * kWidth},
-                 {"attend", metavoice_decode_attend, 2.0 * 2 * 1001 * kWidth},
-                 {"project", metavoice_decode_project, 1.0 * kWidth * kWidth},
-                 {"gate_up", metavoice_decode_gate_up, 2.0 * kWidth * kHidden},
-                 {"down", metavoice_decode_down, 1.0 * kWidth * kHidden}};
-  std::printf("%-8s %6s %9s %9s %9s   2 rows, position 1000\n", "kernel", "early", "us", "GB/s", "of read");
-  const auto tell = [&](const char* name, int flags, double seconds, double bytes) {
-    std::printf("%-8s %6s %9.2f %9.0f %8.1f%%\n", name, flags != 0 ? "yes" : "no", seconds * 1e6, bytes / seconds / 1e9, 100 * bytes / seconds / rate);
-    char line[256];
-    std::snprintf(line, sizeof(line), "%s    {\"kernel\": \"%s\", \"early\": %s, \"microseconds\": %.3f, \"shareOfRead\": %.4f}", comma, name,
-                  flags != 0 ? "true" : "false", seconds * 1e6, bytes / seconds / rate);
-    lines += line;
-    comma = ",\n";
-  };
-  for (const int flags : {0, static_cast<int>(METAVOICE_EARLY_LAUNCH)}) {
-    if (flags != 0 && device.major < 9) continue;
-    setting.place(2, 1000, flags);
-    for (const auto& each : kernels) {
-      Graph graph(stream, [&] {
-        for (const MetavoiceDecodeLayer& layer : setting.layers) check(each.kernel(&setting.step, &layer), each.name);
-      });
-      tell(each.name, flags, graph.seconds(7, 10) / kLayers, each.numbers * size);
+  const int dtype = device.major >= 8 ? METAVOICE_BFLOAT16 : METAVOICE_FLOAT16;
+  std::unique_ptr<Table> table;
+  for (const int form : {static_cast<int>(METAVOICE_WHOLE), static_cast<int>(METAVOICE_INT8), static_cast<int>(METAVOICE_INT4)}) {
+    Setting setting(dtype, form, stream);
+    finish("numbers");
+    if (!table) {
+      const double rate = read_rate(setting.weights, stream, device.multiProcessorCount);
+      std::printf("%s, %d multiprocessors, reads %.0f GB/s\n", device.name, device.multiProcessorCount, rate / 1e9);
+      table = std::make_unique<Table>(device.name, rate);
     }
-    Graph head(stream, [&] {
-      for (int i = 0; i < 4; ++i) check(metavoice_decode_head(&setting.step, &setting.ends), "head");
-    });
-    tell("head", flags, head.seconds(7, 10) / 4, static_cast<double>(setting.head.bytes));
+    for (const int flags : {0, static_cast<int>(METAVOICE_EARLY_LAUNCH)}) {
+      if (flags != 0 && device.major < 9) continue;
+      measure_steps(*table, setting, flags, brief || (form != METAVOICE_WHOLE && flags == 0));
+      measure_kernels(*table, setting, flags);
+    }
   }
   Graph empty(stream, [&] {
     for (int i = 0; i < 120; ++i) nothing<<<132, 128, 0, stream>>>();
   });
-  tell("nothing", 0, empty.seconds(7, 10) / 120, 0);
-  lines += "\n  ]\n}\n";
-  if (json != nullptr) {
-    std::FILE* file = std::fopen(json, "w");
-    if (file == nullptr || std::fputs(lines.c_str(), file) < 0 || std::fclose(file) != 0) {
-      std::fprintf(stderr, "cannot write %s\n", json);
-      return 2;
-    }
+  table->add("-", "nothing", 0, 0, 0, empty.seconds(5, 10) / 120, 0);
+  if (json != nullptr && !table->write(json)) {
+    std::fprintf(stderr, "cannot write %s\n", json);
+    return 2;
   }
   return 0;
 }

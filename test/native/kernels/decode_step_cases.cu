@@ -280,7 +280,7 @@ void run_shape(Random& random, const Sizes& sizes, const std::vector<int>& row_c
     if (rows > 3) positions[static_cast<size_t>(rows) - 2] = -1;
     Scene scene(model, positions, keys, most, random.bits());
 #ifndef METAVOICE_EMULATED
-    if (metavoice_decode_supports(&scene.step) != 1) {
+    if (metavoice_decode_supports(0, &scene.step) != 1) {
       std::printf("skip  %s: not on this device\n", scene.sizes.name().c_str());
       continue;
     }

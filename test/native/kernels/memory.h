@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -101,9 +102,19 @@ class Array {
     std::memset(bytes_.data(), 0, bytes_.size());
     upload();
   }
+  // Of many, the first are drawn; the others repeat them, with a period that no row has.
   void fill(Random& random, float deviation, float mean = 0) {
-    for (int64_t i = 0; i < count(); ++i) set(i, mean + deviation * random.normal());
+    constexpr int64_t kPeriod = 99991;
+    const int64_t drawn = std::min(count(), kPeriod);
+    for (int64_t i = 0; i < drawn; ++i) set(i, mean + deviation * random.normal());
+    const size_t size = size_of(dtype_);
+    for (int64_t i = drawn; i < count(); i += drawn)
+      std::memcpy(bytes_.data() + static_cast<size_t>(i) * size, bytes_.data(), static_cast<size_t>(std::min(drawn, count() - i)) * size);
     upload();
+  }
+  void take(int64_t to, const Array& other, int64_t from, int64_t numbers) {
+    const size_t size = size_of(dtype_);
+    std::memcpy(bytes_.data() + static_cast<size_t>(to) * size, other.bytes_.data() + static_cast<size_t>(from) * size, static_cast<size_t>(numbers) * size);
   }
   void upload() { copy(device_, bytes_.data(), bytes_.size()); }
   void download() { copy(bytes_.data(), device_, bytes_.size()); }

@@ -50,15 +50,17 @@ struct Layer {
 struct Model {
   Sizes sizes;
   std::vector<std::unique_ptr<Layer>> layers;
-  Array tokens, places, norm, head;
+  Array tokens, places, norm, head, past;
 
   Model(const Sizes& s, int window, Random& random)
       : sizes(s),
         tokens(s.dtype, int64_t{s.entries} * s.width),
         places(s.dtype, int64_t{window} * s.width),
         norm(METAVOICE_FLOAT32, s.width),
-        head(s.head_dtype, int64_t{s.entries} * s.width) {
+        head(s.head_dtype, int64_t{s.entries} * s.width),
+        past(s.dtype, int64_t{4} * s.width * kPage + 100000) {
     for (int i = 0; i < s.layers; ++i) layers.push_back(std::make_unique<Layer>(s, random));
+    past.fill(random, 1);
     tokens.fill(random, 1);
     places.fill(random, 0.3F);
     norm.fill(random, 0.2F, 1);
@@ -166,12 +168,16 @@ struct Scene {
     for (int row = 0; row < sizes.rows(); ++row) {
       Random random(static_cast<uint64_t>(1000 + keys[static_cast<size_t>(row)]));
       for (int i = 0; i < sizes.width; ++i) conditioning.set(int64_t{row} * sizes.width + i, random.normal());
-      for (auto& array : memory)
-        for (int position = 0; position < sizes.positions[static_cast<size_t>(row)]; ++position)
-          for (int i = 0; i < sizes.width; ++i) {
-            array->set(place(row, position, false, i), random.normal());
-            array->set(place(row, position, true, i), random.normal());
-          }
+      const int length = sizes.positions[static_cast<size_t>(row)];
+      for (auto& array : memory) {
+        for (int page = 0; page * kPage <= length; ++page) {
+          const int64_t at = table[static_cast<size_t>(row * page_stride + page)] * page_numbers;
+          array->take(at, model.past, random.below(static_cast<int>(model.past.count() - page_numbers)), page_numbers);
+        }
+        // What the row has not said is nobody's.
+        for (int position = length; position >= 0 && position < (length / kPage + 1) * kPage; ++position)
+          for (int i = 0; i < 2 * sizes.width; ++i) array->set(place(row, position, i >= sizes.width, i % sizes.width), NAN);
+      }
     }
     conditioning.upload();
     for (auto& array : memory) array->upload();
