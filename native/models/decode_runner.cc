@@ -102,9 +102,10 @@ at::Tensor DecodeRunner::step(const Transformer& network, const at::Tensor& ids,
 }
 
 DecodeRunner::Batch& DecodeRunner::batch(const Transformer& network, int64_t rows, const ops::PagedMemory& memory) {
-  const void* pages = memory.layers[0][0].data_ptr();
+  std::vector<const void*> pages;
+  for (const std::vector<at::Tensor>& slabs : memory.layers) pages.push_back(slabs[0].data_ptr());
   if (pages != pages_) batches_.clear();
-  pages_ = pages;
+  pages_ = std::move(pages);
   std::unique_ptr<Batch>& found = batches_[rows];
   if (!found) {
     auto made = std::make_unique<Batch>();

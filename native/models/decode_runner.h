@@ -27,8 +27,8 @@ class DecodeRunner {
   // Whether it serves so many rows over these pages.
   bool serves(int64_t rows, const ops::PagedMemory& memory) const;
 
-  // As FirstStage::step: ids and positions [rows or more] int64, conditioning [rows or more, width] -> logits, which the
-  // next step of as many rows overwrites. One thread at a time.
+  // As FirstStage::step: ids and positions [rows or more] int64, conditioning [rows or more, width] -> logits, which must
+  // be read before the next step: that overwrites them, and what it was given. One thread at a time.
   at::Tensor step(const Transformer& network, const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning,
                   const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows);
 
@@ -51,8 +51,8 @@ class DecodeRunner {
   void capture(const Transformer& network, Batch& batch, int64_t rows, const ops::PagedMemory& memory) const;
 
   const ops::DecodeKernels& kernels_;
-  MetavoiceDecode shape_;               // what all numbers of rows have in common
-  const void* pages_ = nullptr;         // that the graphs were made for
+  MetavoiceDecode shape_;           // what all numbers of rows have in common
+  std::vector<const void*> pages_;  // of each layer: the graphs were made for these
   std::map<int64_t, std::unique_ptr<Batch>> batches_;
 };
 
