@@ -38,7 +38,7 @@ void BatchStep::run_together(const std::vector<CoarseDecoder*>& decoders, int64_
   }
   const auto count = static_cast<int64_t>(rows.size());
   if (padded > count) conditioning.push_back(at::zeros({padded - count, model_.width()}, conditioning[0].options()));
-  const at::Tensor placed = at::tensor(inputs).view({2, padded}).to(model_.device());
+  const at::Tensor placed = at::tensor(inputs).view({2, padded});
   const at::Tensor logits = model_.step(placed[0], placed[1], at::cat(conditioning), pool_.memory(), rows);
   const at::Tensor host = logits.narrow(0, 0, count).to(at::kCPU).contiguous();
 

@@ -26,7 +26,8 @@ RowCounts::RowCounts(int64_t most_rows, std::function<bool(int64_t rows)> same)
 
 RowCounts RowCounts::of(const models::FirstStage& model, int64_t most_rows, bool deterministic) {
   if (model.device().is_cpu()) return {most_rows, [&model](int64_t rows) { return same_bits(model, rows); }};
-  // On a GPU bits are promised for one size alone, and only where they are asked for.
+  if (model.has_kernels()) return {std::min(most_rows, models::DecodeRunner::kMostRows), [](int64_t) { return true; }};
+  // On libtorch's GPU bits are promised for one size alone, and only where they are asked for.
   const int64_t only = next_size(std::max(most_rows, kFewestRows));
   return {most_rows, [deterministic, only](int64_t rows) { return !deterministic || rows == only; }};
 }

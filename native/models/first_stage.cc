@@ -17,6 +17,7 @@ FirstStage::FirstStage(const core::Weights& weights, const FirstStageConfig& con
                                             std::to_string(config.end_of_audio) + " and end of text " +
                                             std::to_string(config.end_of_text));
   weights.require_all_used();
+  if (network_.device().is_cuda()) use_kernels(ops::decode_kernels());
 }
 
 layers::KvCache FirstStage::make_cache(int64_t rows, int64_t capacity) const {
@@ -65,8 +66,9 @@ at::Tensor FirstStage::hidden(const at::Tensor& ids, const at::Tensor& condition
 at::Tensor FirstStage::step(const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning,
                             const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const {
   for (const ops::PagedRow* row : rows) core::require(row->length < network_.window(), "positions inside the window of the first stage");
-  at::Tensor residual = at::embedding(network_.tokens[0], ids).to(at::kFloat);
-  residual = residual + at::embedding(network_.positions, positions).to(at::kFloat) + conditioning;
+  if (runner_ != nullptr && runner_->serves(ids.size(0), memory)) return runner_->step(network_, ids, positions, conditioning, memory, rows);
+  at::Tensor residual = at::embedding(network_.tokens[0], ids.to(network_.device())).to(at::kFloat);
+  residual = residual + at::embedding(network_.positions, positions.to(network_.device())).to(at::kFloat) + conditioning;
   const ops::PagedRows together(rows);
   network_.each_block(Precision::own, [&](const layers::TransformerBlock& block, int64_t index) { block.forward(residual, memory, index, together); });
   return ops::linear(network_.norm.forward(residual), network_.heads[0]);

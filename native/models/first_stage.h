@@ -8,6 +8,7 @@
 
 #include "layers/kv_cache.h"
 #include "layers/kv_pool.h"
+#include "models/decode_runner.h"
 #include "models/transformer.h"
 
 namespace metavoice::models {
@@ -47,6 +48,11 @@ class FirstStage {
   at::Tensor forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
                          Precision precision = Precision::own) const;
 
+  // Steps on a GPU go by our own kernels, where they are there and serve; null: by libtorch alone.
+  void use_kernels(const ops::DecodeKernels* kernels) { runner_ = DecodeRunner::of(network_, kernels); }
+  // Whether they do, so that the bits of a row of a step depend on that row alone.
+  bool has_kernels() const { return runner_ != nullptr; }
+
   // One step of many rows of any length: ids and positions [rows or more] int64, conditioning [rows or more, width]. What
   // is more than the rows given is padding. -> logits [rows or more, vocabulary] float32
   at::Tensor step(const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning, const ops::PagedMemory& memory,
@@ -63,6 +69,7 @@ class FirstStage {
 
   FirstStageConfig config_;
   Transformer network_;
+  std::unique_ptr<DecodeRunner> runner_;
 };
 
 }  // namespace metavoice::models

@@ -1,0 +1,151 @@
+#include "models/decode_runner.h"
+
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace metavoice::models {
+
+namespace {
+
+// 0 on the CPU, where there is but one.
+int32_t index_of(const at::Device& device) { return device.has_index() ? device.index() : 0; }
+
+// The stream that libtorch's work of this thread is in.
+void* stream_of(const at::Device& device) {
+  if (device.is_cpu()) return nullptr;
+  const c10::impl::VirtualGuardImpl devices(device.type());
+  return devices.getStreamNativeHandle(devices.getStream(device));
+}
+
+bool is_plain(const at::Tensor& tensor) { return tensor.is_contiguous() && reinterpret_cast<uintptr_t>(tensor.data_ptr()) % 16 == 0; }
+
+bool is_plain(const layers::Linear& linear, at::ScalarType dtype) {
+  return !linear.bias.defined() && linear.weight.scalar_type() == dtype && is_plain(linear.weight);
+}
+
+bool is_plain(const layers::Norm& norm) { return norm.kind == layers::NormKind::rms && is_plain(norm.weight); }
+
+bool is_plain(const layers::TransformerBlock& block) {
+  const layers::FeedForward& forward = block.feed_forward;
+  return is_plain(block.attention_norm) && is_plain(block.feed_forward_norm) && is_plain(block.attention.qkv, block.dtype) &&
+         is_plain(block.attention.out, block.dtype) && forward.activation == layers::Activation::swiglu &&
+         is_plain(forward.gate, block.dtype) && is_plain(forward.up, block.dtype) && is_plain(forward.down, block.dtype);
+}
+
+MetavoiceMatrix matrix_of(const layers::Linear& linear) { return {linear.weight.data_ptr(), nullptr}; }
+
+MetavoiceDecodeLayer layer_of(const layers::TransformerBlock& block, const at::Tensor& pages) {
+  return {block.attention_norm.weight.data_ptr<float>(), matrix_of(block.attention.qkv),     matrix_of(block.attention.out),
+          block.feed_forward_norm.weight.data_ptr<float>(), matrix_of(block.feed_forward.gate), matrix_of(block.feed_forward.up),
+          matrix_of(block.feed_forward.down),               pages.data_ptr()};
+}
+
+}  // namespace
+
+std::unique_ptr<DecodeRunner> DecodeRunner::of(const Transformer& network, const ops::DecodeKernels* kernels) {
+  if (kernels == nullptr) return nullptr;
+  const bool plain = std::all_of(network.blocks.begin(), network.blocks.end(), [](const layers::TransformerBlock& block) { return is_plain(block); }) &&
+                     is_plain(network.norm) && is_plain(network.tokens[0]) && is_plain(network.positions) && is_plain(network.heads[0]);
+  if (!plain) return nullptr;
+  MetavoiceDecode shape{};
+  shape.dtype = ops::decode_dtype(network.dtype());
+  shape.weights = METAVOICE_WHOLE;
+  shape.rows = static_cast<int32_t>(kMostRows);
+  shape.width = static_cast<int32_t>(network.width());
+  shape.heads = static_cast<int32_t>(network.attention_heads);
+  shape.hidden = static_cast<int32_t>(network.blocks[0].feed_forward.up.weight.size(0));
+  shape.epsilon = static_cast<float>(network.norm.epsilon);
+  shape.flags = METAVOICE_EARLY_LAUNCH;
+  shape.most_positions = static_cast<int32_t>(network.window());
+  shape.page_stride = static_cast<int32_t>((network.window() + ops::kPagePositions - 1) / ops::kPagePositions);
+  shape.page_numbers = 2 * network.width() * ops::kPagePositions;
+  if (kernels->supports(index_of(network.device()), &shape) != 1) return nullptr;
+  return std::unique_ptr<DecodeRunner>(new DecodeRunner(*kernels, shape));
+}
+
+DecodeRunner::~DecodeRunner() = default;
+
+DecodeRunner::Batch::~Batch() {
+  if (graph != nullptr) kernels->release(graph);
+}
+
+bool DecodeRunner::serves(int64_t rows, const ops::PagedMemory& memory) const {
+  const auto fits = [&](const std::vector<at::Tensor>& slabs) {
+    return slabs.size() == 1 && ops::decode_dtype(slabs[0].scalar_type()) == shape_.dtype && is_plain(slabs[0]);
+  };
+  return rows >= 1 && rows <= kMostRows && memory.heads == shape_.heads && std::all_of(memory.layers.begin(), memory.layers.end(), fits);
+}
+
+at::Tensor DecodeRunner::step(const Transformer& network, const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning,
+                              const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) {
+  const c10::DeviceGuard here(network.device());
+  const int64_t padded = ids.size(0), count = static_cast<int64_t>(rows.size()), stride = shape_.page_stride;
+  Batch& work = batch(network, padded, memory);
+  auto* numbers = work.host.data_ptr<int32_t>();
+  const at::Tensor host_ids = ids.cpu(), host_positions = positions.cpu();
+  for (int64_t i = 0; i < padded; ++i) {
+    numbers[i] = static_cast<int32_t>(host_ids.data_ptr<int64_t>()[i]);
+    numbers[padded + i] = i < count ? static_cast<int32_t>(host_positions.data_ptr<int64_t>()[i]) : -1;
+    if (i >= count) continue;
+    const ops::PagedRow& row = *rows[static_cast<size_t>(i)];
+    core::require(static_cast<int64_t>(row.pages.size()) * ops::kPagePositions > row.length, "a page with room for the next position");
+    std::copy(row.pages.begin(), row.pages.end(), numbers + 2 * padded + i * stride);
+  }
+  work.inputs.copy_(work.host, /*non_blocking=*/true);
+  work.conditioning.copy_(conditioning, /*non_blocking=*/true);
+  kernels_.check(kernels_.launch(index_of(network.device()), work.graph, stream_of(network.device())), "a decode step");
+  return work.logits;
+}
+
+DecodeRunner::Batch& DecodeRunner::batch(const Transformer& network, int64_t rows, const ops::PagedMemory& memory) {
+  std::vector<const void*> pages;
+  for (const std::vector<at::Tensor>& slabs : memory.layers) pages.push_back(slabs[0].data_ptr());
+  if (pages != pages_) batches_.clear();
+  pages_ = std::move(pages);
+  std::unique_ptr<Batch>& found = batches_[rows];
+  if (!found) {
+    auto made = std::make_unique<Batch>();
+    capture(network, *made, rows, memory);
+    found = std::move(made);
+  }
+  return *found;
+}
+
+void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t rows, const ops::PagedMemory& memory) const {
+  const at::TensorOptions options = at::TensorOptions().device(network.device());
+  const at::TensorOptions floats = options.dtype(at::kFloat), own = options.dtype(network.dtype()), ints = options.dtype(at::kInt);
+  const int64_t inputs = rows * (2 + shape_.page_stride);
+  batch.kernels = &kernels_;
+  batch.host = at::zeros({inputs}, at::TensorOptions().dtype(at::kInt).pinned_memory(!network.device().is_cpu()));
+  batch.inputs = at::zeros({inputs}, ints);
+  batch.conditioning = at::zeros({rows, network.width()}, floats);
+  batch.logits = at::empty({rows, network.heads[0].size(0)}, floats);
+  MetavoiceDecode step = shape_;
+  step.rows = static_cast<int32_t>(rows);
+  const at::Tensor residual = at::empty({rows, network.width()}, floats), queries = at::empty({rows, network.width()}, own),
+                   attended = at::empty({rows, network.width()}, own), activated = at::empty({rows, int64_t{shape_.hidden}}, own),
+                   partial = at::empty({kernels_.partial_bytes(&step) / 4}, floats), tickets = at::zeros({rows, int64_t{shape_.heads}}, ints);
+  batch.working = {residual, queries, attended, activated, partial, tickets};
+  const auto* numbers = batch.inputs.data_ptr<int32_t>();
+  step.positions = numbers + rows;
+  step.pages = numbers + 2 * rows;
+  step.residual = residual.data_ptr<float>();
+  step.queries = queries.data_ptr();
+  step.attended = attended.data_ptr();
+  step.activated = activated.data_ptr();
+  step.partial = partial.data_ptr<float>();
+  step.tickets = tickets.data_ptr<int32_t>();
+  std::vector<MetavoiceDecodeLayer> layers;
+  for (size_t i = 0; i < network.blocks.size(); ++i) layers.push_back(layer_of(network.blocks[i], memory.layers[i][0]));
+  const MetavoiceDecodeEnds ends{network.tokens[0].data_ptr(), network.positions.data_ptr(), batch.conditioning.data_ptr<float>(), numbers,
+                                 network.norm.weight.data_ptr<float>(), network.heads[0].data_ptr(), ops::decode_dtype(network.heads[0].scalar_type()),
+                                 static_cast<int32_t>(network.heads[0].size(0)), batch.logits.data_ptr<float>()};
+  kernels_.check(kernels_.capture(index_of(network.device()), &step, layers.data(), static_cast<int32_t>(layers.size()), &ends, &batch.graph),
+                 "the graph of a decode step");
+}
+
+}  // namespace metavoice::models

@@ -1,0 +1,4 @@
+#pragma once
+
+// -> an exit status: 1 where a case failed. `small`: some narrow ones, for a memory checker.
+int run_cases(bool small);

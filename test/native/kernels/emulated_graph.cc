@@ -1,0 +1,31 @@
+// The graphs of the emulated kernels: a library of them, which takes memory of the host, serves the native tests where there
+// is no GPU (models/decode_runner_test.cc). From the package's folder, with CUDA's headers:
+//   for file in native/ops/decode_*.cu test/native/kernels/emulated_graph.cc; do
+//     g++ -std=c++20 -O1 -fPIC -DMETAVOICE_EMULATED -include test/native/kernels/emulator.h -Inative -x c++ -c $file; done
+//   g++ -shared *.o -lcudart -o libmetavoice_cuda.so
+#include <vector>
+
+#include "ops/decode_step.h"
+
+namespace {
+
+struct Recorded {
+  MetavoiceDecode step;
+  std::vector<MetavoiceDecodeLayer> layers;
+  MetavoiceDecodeEnds ends;
+};
+
+}  // namespace
+
+extern "C" int metavoice_decode_capture(int32_t, const MetavoiceDecode* step, const MetavoiceDecodeLayer* layers, int32_t layer_count,
+                                        const MetavoiceDecodeEnds* ends, void** graph) {
+  *graph = new Recorded{*step, {layers, layers + layer_count}, *ends};
+  return 0;
+}
+
+extern "C" int metavoice_decode_launch(int32_t, void* graph, void*) {
+  const auto& recorded = *static_cast<Recorded*>(graph);
+  return metavoice_decode_step(&recorded.step, recorded.layers.data(), static_cast<int32_t>(recorded.layers.size()), &recorded.ends);
+}
+
+extern "C" void metavoice_decode_release(void* graph) { delete static_cast<Recorded*>(graph); }
