@@ -3,7 +3,8 @@
  *
  *   node bench/run.mjs [--model FOLDER] [--small] [--device D] [--dtype T] [--seconds N] [--callers] [--out FILE] [--anyway]
  *
- * `--sound [--steps N] [--device D]` measures nothing but what makes the sound (bench/sound.mjs). `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
+ * `--sound [--steps N]` measures nothing but what makes the sound (bench/sound.mjs), on the CPU unless a device is named.
+ * `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
  *
  * Without `--model` a random model of the published size is made once in the cache (5 GB) and converted. Each part runs in a
  * process of its own, so that its peak memory is its own. Ratios hold within one run: machines are noisy.
@@ -29,7 +30,6 @@ const { values: options } = parseArgs({
     callers: { type: 'boolean', default: false },
     sound: { type: 'boolean', default: false },
     steps: { type: 'string', default: '2' },
-    device: { type: 'string', default: 'cpu' },
     out: { type: 'string' },
     anyway: { type: 'boolean', default: false },
   },
@@ -144,10 +144,10 @@ function rows({ convert, warm, speak, memory, eventLoop, callers }) {
 refuseBusyMachine();
 const seconds = Number(options.seconds);
 if (options.sound) {
-  const { model, device, dtype, steps, out } = options;
+  const { model, dtype, steps, out } = options;
   const { measureSound } = await import('./sound.mjs');
   await measureSound({
-    device,
+    device: device === 'auto' ? 'cpu' : device,
     dtype,
     seconds,
     steps: Number(steps),

@@ -25,7 +25,9 @@ export const testsFile = join(
 );
 
 /**
- * @param {{ libtorch?: string, known?: { directory: string, version: string }, tests?: boolean, out?: string, arch?: string, force?: boolean }} [options]
+ * `cuda` builds the kernels, too, where nvcc is: libmetavoice_cuda, which the engine takes on GPUs.
+ *
+ * @param {{ libtorch?: string, cuda?: boolean, known?: { directory: string, version: string }, tests?: boolean, out?: string, arch?: string, force?: boolean }} [options]
  * @returns {Promise<{ directory: string, version: string, stamp: string }>} The libtorch it was built against, and the
  *   fingerprint of everything that went into it.
  */
@@ -35,12 +37,14 @@ export async function build(options = {}) {
   const settings = {
     METAVOICE_LIBTORCH: libtorch.directory,
     METAVOICE_TESTS: (await exists(join(root, 'test', 'native'))) ? 'ON' : 'OFF',
+    METAVOICE_CUDA: options.cuda ? 'ON' : 'OFF',
   };
   const facts = { settings, version: libtorch.version, arch: options.arch ?? process.arch };
   const stamp = await fingerprint(facts, ['native']);
+  const binaries = ['metavoice.node', engineFile, ...(options.cuda ? ['libmetavoice_cuda.so'] : [])];
   // The stamps lie with the products, so that each folder knows what it holds.
   const products = [
-    { stampFile: join(out, '.stamp'), stamp, files: [join(out, 'metavoice.node'), join(out, engineFile)] },
+    { stampFile: join(out, '.stamp'), stamp, files: binaries.map((file) => join(out, file)) },
   ];
   if (options.tests)
     products.push({
@@ -56,8 +60,7 @@ export async function build(options = {}) {
   say(`building native code against libtorch ${libtorch.version} (${libtorch.directory})`);
   await compile({ settings, arch: options.arch, tests: options.tests ?? false });
   await mkdir(out, { recursive: true });
-  for (const file of ['metavoice.node', engineFile])
-    await replace(join(buildFolder, 'Release', file), join(out, file));
+  for (const file of binaries) await replace(join(buildFolder, 'Release', file), join(out, file));
   for (const product of products) await writeFile(product.stampFile, product.stamp);
   say(`built ${relative(process.cwd(), out) || out}`);
   return { ...libtorch, stamp };
@@ -150,7 +153,7 @@ async function fingerprint(facts, folders) {
   );
   const files = entries
     .flat()
-    .filter((entry) => entry.isFile() && /\.(cc|h|cu|cuh)$/.test(entry.name))
+    .filter((entry) => entry.isFile() && /\.(cc|h|cu|cuh|map)$/.test(entry.name))
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
   for (const file of [...files, join(root, 'CMakeLists.txt'), join(root, 'scripts', 'build.mjs')].sort()) {
     const { size, mtimeMs } = await stat(file);
@@ -189,6 +192,7 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
         out: { type: 'string' },
         arch: { type: 'string' },
         tests: { type: 'boolean' },
+        cuda: { type: 'boolean' },
         force: { type: 'boolean' },
       },
     });

@@ -68,7 +68,8 @@ fi
 
 # ------------------------------------------------------------------------------------------ build
 
-settings=(-DMETAVOICE_LIBTORCH="$torch" -DMETAVOICE_TESTS=ON)
+capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d .)
+settings=(-DMETAVOICE_LIBTORCH="$torch" -DMETAVOICE_TESTS=ON -DMETAVOICE_CUDA=ON "-DMETAVOICE_CUDA_ARCHITECTURES=${capability:-90}")
 if [ -n "$node" ]; then
   settings+=("-DMETAVOICE_NODE_INCLUDE=$root/node_modules/node-api-headers/include;$root/node_modules/node-addon-api")
 else
@@ -106,13 +107,15 @@ fi
 # One file that does not compile must not cost the others: they are linked without it.
 link_the_rest() {
   local command word rest=()
-  command=$(ninja -C "$build/cmake" -t commands metavoice_tests | tail -1)
+  command=$(ninja -C "$build/cmake" -t commands metavoice_test_cases | tail -1)
   for word in $command; do
     if [[ $word != *.o || -e $build/cmake/$word ]]; then rest+=("$word"); else say "  left out: $word"; fi
   done
   (cd "$build/cmake" && eval "${rest[*]}") >>"$out/build.log" 2>&1
 }
+make metavoice_cuda || fail 'building the kernels'
 if [ "$only" != bench ]; then
+  make metavoice_kernel_tests || fail 'building the tests of the kernels'
   make metavoice_tests || { fail 'building metavoice_tests'; link_the_rest; }
 fi
 if [ -n "$node" ]; then make metavoice_engine || fail 'building libmetavoice'; fi
@@ -121,6 +124,10 @@ grep -E 'error:|undefined reference|FAILED:' "$out/build.log" | head -20
 
 # ------------------------------------------------------------------------------------------ native tests
 
+if [ "$only" != bench ] && [ -x "$build/cmake/metavoice_kernel_tests" ]; then
+  "$build/cmake/metavoice_kernel_tests" >"$out/kernels.log" 2>&1 || fail 'tests of the kernels'
+  say "kernels: $(tail -1 "$out/kernels.log")"
+fi
 tests=$build/cmake/metavoice_tests
 run_suite() {
   local suite=$1
