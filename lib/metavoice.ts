@@ -26,6 +26,7 @@ import { requireTextSource } from './text-source.js';
 import type { Voice } from './voice/voice.js';
 import { requireVoiceSource } from './voice-source.js';
 import { Voices } from './voices.js';
+import { WeakListeners } from './weak-listeners.js';
 
 /** Options of loading that requests still ask for. */
 type HeldOptions = Pick<ResolvedLoadOptions, 'batchSize' | 'maxSeconds' | 'logger'>;
@@ -55,7 +56,8 @@ export class MetaVoice implements AsyncDisposable {
   readonly #options: HeldOptions;
   readonly #voices: Voices;
   readonly #sampleRate: number;
-  readonly #disposing = new Set<() => void>();
+  /** What is being spoken. A stream that its reader forgot is not held. */
+  readonly #spoken = new WeakListeners<{ cancel(): void }>();
   #disposed: Promise<void> | null = null;
   readonly #firstAudio = new RecentTimes();
   #toldOfRedoing = false;
@@ -198,7 +200,7 @@ export class MetaVoice implements AsyncDisposable {
   dispose(): Promise<void> {
     if (!this.#disposed) {
       this.#disposed = this.#model.native.dispose();
-      for (const listener of this.#disposing) listener();
+      for (const run of this.#spoken) run.cancel();
     }
     return this.#disposed;
   }
@@ -210,11 +212,6 @@ export class MetaVoice implements AsyncDisposable {
   #requireOpen(): void {
     if (!this.#disposed) return;
     throw new MetaVoiceError('ERR_DISPOSED', 'expected an open model but it was disposed; load it again');
-  }
-
-  #onDispose(listener: () => void): () => void {
-    this.#disposing.add(listener);
-    return () => this.#disposing.delete(listener);
   }
 
   /** The memory was planned for utterances of the model's own `maxSeconds`. */
@@ -251,7 +248,7 @@ export class MetaVoice implements AsyncDisposable {
       onRedone: () => this.#tellOfRedoing(),
       onFirstAudio: (milliseconds) => this.#firstAudio.add(milliseconds),
       requireOpen: () => this.#requireOpen(),
-      onDispose: (listener) => this.#onDispose(listener),
+      cancelOnDispose: (run) => this.#spoken.add(run),
       speaker: this.#voices.choose(options.voice),
     };
     return createSpeechStream(plan);

@@ -97,7 +97,7 @@ export async function* chunks(
   const { signal } = plan;
   const onAbort = () => halt.abort(signal?.reason);
   const onHalt = () => run.cancel();
-  const forget = plan.onDispose(onHalt);
+  const forget = plan.cancelOnDispose(run);
   try {
     signal?.throwIfAborted();
     plan.requireOpen();

@@ -82,8 +82,8 @@ export interface SpeechPlan {
   onFirstAudio(milliseconds: number): void;
   /** Throws ERR_DISPOSED once the model is. */
   requireOpen(): void;
-  /** Calls back when the model is disposed of; returns how to forget that. */
-  onDispose(listener: () => void): () => void;
+  /** Cancels it when the model is disposed of, if somebody still holds it; returns how to forget that. */
+  cancelOnDispose(run: { cancel(): void }): () => void;
   /** The embedding of the voice; computed now if it is a recording. */
   speaker(signal: AbortSignal): Promise<Float32Array>;
   /**
