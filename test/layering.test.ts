@@ -88,9 +88,17 @@ function nativeViolations(tree: Tree): string[] {
 /** Sources below `binding` that no native test includes: a source is its header, and that of an op is its kernels', too. */
 function untested(tree: Tree): string[] {
   const named = new Set<string>();
-  for (const [path, text] of tree)
-    if (/^test\/native\/.*_test\.cc$/.test(path)) for (const { name } of includesOf(text)) named.add(name);
-  return [...tree.keys()].flatMap((path) => {
+  let kernelTests = '';
+  for (const [path, text] of tree) {
+    const ofKernels = path.startsWith('test/native/kernels/');
+    if (ofKernels) kernelTests += text;
+    if (ofKernels || /^test\/native\/.*_test\.cc$/.test(path))
+      for (const { name } of includesOf(text)) named.add(name);
+  }
+  return [...tree].flatMap(([path, text]) => {
+    // A file of kernels may have no header of its own: then what it offers is called there.
+    const doors = path.endsWith('.cu') ? [...text.matchAll(/\bmetavoice_\w+(?=\()/g)] : [];
+    if (doors.some(([door]) => kernelTests.includes(door))) return [];
     const match = /^native\/((\w+)\/.+)\.(cc|cu|h)$/.exec(path);
     if (!match || match[2] === 'loader' || floors.indexOf(match[2]!) >= floors.indexOf('binding')) return [];
     return named.has(`${match[1]!.replace(/_cpu$/, '')}.h`) ? [] : [`${path} has no native test`];

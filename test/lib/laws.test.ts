@@ -207,9 +207,10 @@ describe('two thousand words', () => {
     expect(audioSeconds).toBeGreaterThan(500);
     expect(audioSeconds).toBeLessThan(1000);
     const most = (samples: Book['memory']['samples']) => Math.max(...samples.map(({ bytes }) => bytes));
-    const settled = memory.samples.filter(({ covered }) => covered < 0.25);
-    expect(settled.length).toBeGreaterThan(5);
-    expect(memory.samples.length).toBeGreaterThan(2 * settled.length);
+    // Until the longest sentences have met, pages of the key-value pool are touched for the first time.
+    const settled = memory.samples.filter(({ covered }) => covered < 0.5);
+    expect(settled.length).toBeGreaterThan(10);
+    expect(memory.samples.length).toBeGreaterThan(1.5 * settled.length);
     expect(most(memory.samples)).toBeLessThan(1.05 * most(settled));
   });
 });
