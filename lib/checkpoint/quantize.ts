@@ -25,7 +25,11 @@ export interface QuantizedPlace {
  */
 export async function quantizeFile(
   source: string,
-  { name, shape: [rows, columns], origin }: { name: string; shape: readonly [number, number]; origin: string },
+  {
+    name,
+    shape: [rows, columns],
+    origin,
+  }: { name: string; shape: readonly [number, number]; origin: string },
   quantization: 'int8' | 'int4',
   destination: FileHandle,
   place: QuantizedPlace,
