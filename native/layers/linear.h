@@ -24,6 +24,12 @@ struct Linear {
     const at::ScalarType dtype = x.scalar_type();
     return ops::linear(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
   }
+
+  // As it is held.
+  int64_t bytes() const {
+    const auto of = [](const at::Tensor& tensor) { return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0; };
+    return of(weight) + of(bias);
+  }
 };
 
 }  // namespace metavoice::layers
