@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <doctest.h>
 
-#include "ops/libtorch_only.h"
 #include "support/compare.h"
 #include "support/networks.h"
 
@@ -59,11 +58,6 @@ TEST_SUITE("ops/linear") {
       }
     const at::Tensor x = numbers.normal({4, 33}, 1).to(at::kFloat), weight = numbers.normal({9, 33}, 1).to(at::kFloat);
     CHECK(at::equal(ops::linear(x, weight), ops::linear_rows(x, weight)));
-    {
-      const ops::LibtorchOnly plain;
-      CHECK(at::equal(ops::linear(x, weight), at::linear(x, weight)));
-    }
-    CHECK_FALSE(ops::LibtorchOnly::active());
     CHECK(at::equal(ops::linear(x.unsqueeze(1), weight).squeeze(1), ops::linear_rows(x, weight)));
     // Columns of a wider matrix, and one that is turned.
     check_close(ops::linear(x.narrow(1, 0, 16), weight.narrow(1, 0, 16)), at::linear(x.narrow(1, 0, 16).to(at::kDouble), weight.narrow(1, 0, 16).to(at::kDouble)), 1e-5, "columns");
