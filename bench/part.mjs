@@ -168,6 +168,7 @@ const parts = {
     const plain = {
       device: tts.device,
       dtype: /** @type {const} */ ('float32'),
+      quantization: /** @type {const} */ ('none'),
       batchSize: 1,
       maxQueue: 0,
       cacheRows: 2,

@@ -24,6 +24,7 @@ export interface StagesOptions {
   device?: DeviceOption;
   /** @default environment `METAVOICE_DTYPE`, else 'auto' */
   dtype?: 'auto' | Dtype;
+  /** @default as the model is stored */
   quantization?: Quantization;
   deterministic?: boolean;
   /** Folder of libtorch. */
