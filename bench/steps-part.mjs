@@ -35,7 +35,7 @@ async function measure({ repeats, steps, libtorch, ...options }) {
     device: policy.device,
     gpu: devices().find(({ id }) => id === policy.device && id !== 'cpu')?.name ?? null,
     dtype: policy.dtype,
-    quantization: options.quantization ?? 'none',
+    quantization: policy.quantization,
     kvCache: options.kvCache ?? 'auto',
     libtorch: runtime.version,
     loadSeconds,

@@ -18,7 +18,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { readManifest } from '../../dist/checkpoint/manifest.js';
-import { MetaVoice } from '../../dist/index.js';
+import { devices, MetaVoice } from '../../dist/index.js';
 import { loadKeys } from '../../dist/resolve-options.js';
 import { Stages } from '../../dist/stages.js';
 import { Complaint, program, root, say } from '../../scripts/log.mjs';
@@ -140,7 +140,8 @@ const deviceOf = ({ device }) => /** @type {import('../../dist/index.js').Device
  * @param {readonly import('./compare.mjs').Passage[]} passages @param {number} guidance
  */
 async function compareLogits(folder, options, passages, guidance) {
-  const { device, dtype, steps } = options;
+  const { device, steps } = options;
+  const dtype = dtypeOf(options);
   say('the logits of float32');
   /** @type {import('./compare.mjs').Answer[]} */
   const truth = [];
@@ -158,17 +159,16 @@ async function compareLogits(folder, options, passages, guidance) {
       const wanted = truth[index];
       if (passage && wanted) comparison.add(passage, wanted, answer);
     });
-    runs.push({ quantization: 'none', ...form, ...(await heldAs(folder, held)), logits: comparison.figures() });
+    runs.push({ quantization: 'none', ...form, device, dtype, logits: comparison.figures() });
   }
   return runs;
 }
 
-/** What `auto` came to. @param {string} model @param {import('../../dist/index.js').LoadOptions} held */
-async function heldAs(model, held) {
-  const tts = await MetaVoice.load({ ...held, model });
-  const { device, dtype } = tts;
-  await tts.dispose();
-  return { device, dtype };
+/** What `auto` comes to. @param {Options} options @returns {import('../../dist/index.js').Dtype} */
+function dtypeOf({ device, dtype }) {
+  if (dtype !== 'auto') return dtype;
+  const found = devices().find(({ id }) => device === 'auto' || id.startsWith(device));
+  return found?.recommended.dtype ?? 'float32';
 }
 
 /** @param {Form} form */
