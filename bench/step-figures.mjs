@@ -40,12 +40,14 @@ const spreadOf = (values) => ({ median: median(values), low: Math.min(...values)
  * Of each position and of the mean, over all rounds. Shares and ratios are formed within a round: what slows a machine down
  * for a while slows all that is measured then.
  *
- * @param {readonly Round[]} rounds @param {ReturnType<typeof planPositions>} plan @param {number} steps Timed at each position.
+ * @param {readonly Round[]} rounds @param {ReturnType<typeof planPositions>} plan
  */
-export function summarizeSteps(rounds, plan, steps) {
+export function summarizeSteps(rounds, plan) {
   const { reported, mean, upTo } = plan;
-  const at = (/** @type {Times} */ times, /** @type {number} */ index) =>
-    median(times.seconds.slice(index * steps, (index + 1) * steps));
+  const at = (/** @type {Times} */ { seconds }, /** @type {number} */ index) => {
+    const steps = seconds.length / (reported.length + mean.length);
+    return median(seconds.slice(index * steps, (index + 1) * steps));
+  };
   const meanOf = (/** @type {Times} */ times) =>
     mean.reduce((sum, _, i) => sum + at(times, reported.length + i), 0) / mean.length;
   const [{ own: { weightBytes, positionBytes } } = { own: { weightBytes: 0, positionBytes: 0 } }] = rounds;

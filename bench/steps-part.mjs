@@ -1,6 +1,6 @@
 /**
  * Decode steps of one loaded model, in a process of its own: `node bench/steps-part.mjs '{…}'`, JSON on stdout. Each round
- * measures what memory can be read at, the steps, and the same steps by libtorch alone.
+ * measures what memory can be read at, the steps, and one step at each position by libtorch alone.
  */
 import { callSite } from '../dist/call-site.js';
 import { loadModel } from '../dist/load-model.js';
@@ -17,8 +17,8 @@ async function measure({ repeats, steps, libtorch, ...options }) {
   if (!stage) throw new Error(`expected a first stage in ${options.model}`);
   const plan = planPositions(stage.positions);
   const positions = Int32Array.from([...plan.reported, ...plan.mean]);
-  const times = async (/** @type {boolean} */ libtorchOnly) => {
-    const { seconds, ...bytes } = await native.stepTimes(positions, steps, libtorchOnly);
+  const times = async (/** @type {number} */ count, /** @type {boolean} */ libtorchOnly) => {
+    const { seconds, ...bytes } = await native.stepTimes(positions, count, libtorchOnly);
     return { seconds: [...seconds], ...bytes };
   };
   /** @type {import('./step-figures.mjs').Round[]} */
@@ -26,8 +26,8 @@ async function measure({ repeats, steps, libtorch, ...options }) {
   for (let round = 0; round < repeats; round++)
     rounds.push({
       bandwidth: await native.readBandwidth(),
-      own: await times(false),
-      libtorch: libtorch ? await times(true) : null,
+      own: await times(steps, false),
+      libtorch: libtorch ? await times(1, true) : null,
     });
   const peakDeviceBytes = await native.peakDeviceBytes();
   await native.dispose();
@@ -41,7 +41,7 @@ async function measure({ repeats, steps, libtorch, ...options }) {
     loadSeconds,
     peakDeviceBytes,
     ...{ repeats, steps },
-    ...summarizeSteps(rounds, plan, steps),
+    ...summarizeSteps(rounds, plan),
   };
 }
 

@@ -12,7 +12,7 @@
  *
  *   date, commit, command, machine { cpu, cores, node }, model
  *   runs[]              one for each quantisation and cache
- *     device, gpu, dtype, quantization, kvCache, libtorch (version), loadSeconds, peakDeviceBytes, repeats, steps (timed at each position)
+ *     device, gpu, dtype, quantization, kvCache, libtorch (version), loadSeconds, peakDeviceBytes, repeats, steps (timed at each position; one of libtorch alone)
  *     readBandwidth     bytes per second { median, low, high } over the rounds
  *     weightBytes       that a step reads, as they are held; positionBytes: of keys and values, for each position before it
  *     positions[]       { position, bytes, stepsPerSecond, shareOfBandwidth, libtorch, ratio }: each { median, low, high };
