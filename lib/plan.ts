@@ -122,7 +122,12 @@ export function plan(options?: PlanOptions): MemoryPlan {
   const quantization = loadedQuantization(stored, wanted, model);
   const allows = (other: { quantization: Quantization }) => isLoadable(stored, other.quantization);
   const planned = (decoder: MemoryPlan['decoder'], of = sizes) =>
-    planMemory(of, device, { dtype, quantization, decoder, quality, batchSize, maxSeconds }, { model, allows });
+    planMemory(
+      of,
+      device,
+      { dtype, quantization, decoder, quality, batchSize, maxSeconds },
+      { model, allows },
+    );
   if (decoder === 'diffusion') {
     if (refused) throw refused;
     return planned('diffusion', withDiffusion(sizes));

@@ -163,10 +163,10 @@ export function transformerTensors(sizes: TransformerSizes & { quantization?: Qu
   const { quantization = 'none' } = sizes;
   if (quantization === 'none') return expected;
   return new Map(
-    [...expected].flatMap(([name, tensor]) =>
+    [...expected].flatMap(([name, tensor]): [string, ExpectedTensor][] =>
       isQuantized(name, tensor.shape, quantization)
         ? quantizedTensors(name, tensor.shape as [number, number], quantization)
-        : [[name, tensor] as const],
+        : [[name, tensor]],
     ),
   );
 }

@@ -46,7 +46,9 @@ export interface ModelPlan {
 export function quantizedPlan(plan: ModelPlan, quantization: Quantization): ModelPlan {
   const { firstStage, provenance } = plan;
   if (quantization === 'none' || !firstStage) return plan;
-  const digest = createHash('sha256').update(JSON.stringify([provenance.digest, quantization])).digest('hex');
+  const digest = createHash('sha256')
+    .update(JSON.stringify([provenance.digest, quantization]))
+    .digest('hex');
   return {
     ...plan,
     firstStage: { ...firstStage, manifest: { ...firstStage.manifest, quantization }, quantization },

@@ -25,7 +25,11 @@ export interface QuantizedPlace {
  */
 export async function quantizeFile(
   source: string,
-  { name, shape: [rows, columns], origin }: { name: string; shape: readonly [number, number]; origin: string },
+  {
+    name,
+    shape: [rows, columns],
+    origin,
+  }: { name: string; shape: readonly [number, number]; origin: string },
   quantization: 'int8' | 'int4',
   destination: FileHandle,
   place: QuantizedPlace,
@@ -91,14 +95,24 @@ export function quantizeRows(
   columns: number,
   quantization: 'int8' | 'int4',
 ): QuantizedRows | null {
-  if (!areFinite(words)) return null;
-  const values = new Float32Array(Uint32Array.from(words, (word) => word << 16).buffer);
+  const values = widened(words);
+  if (!values) return null;
   const rows = quantization === 'int8' ? toInt8(values, columns) : toInt4(values);
   // The range of a group may be too wide for its numbers' own type.
-  return areFinite(rows.scales) ? rows : null;
+  return rows.scales.every(isNumber) ? rows : null;
 }
 
-const areFinite = (words: Uint16Array): boolean => words.every((word) => (word & 0x7f80) !== 0x7f80);
+const isNumber = (word: number): boolean => (word & 0x7f80) !== 0x7f80;
+
+function widened(words: Uint16Array): Float32Array | null {
+  const wide = new Uint32Array(words.length);
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (!isNumber(word)) return null;
+    wide[i] = word << 16;
+  }
+  return new Float32Array(wide.buffer);
+}
 
 function toInt8(values: Float32Array, columns: number): QuantizedRows {
   const rows = values.length / columns;

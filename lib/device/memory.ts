@@ -3,8 +3,8 @@
  * measured, and its constants say where.
  */
 
-import type { Dtype, Quantization } from '../native/contract.js';
 import { int4Group } from '../checkpoint/names.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import type { BandSizes, DiffusionSizes, ModelSizes, StageSizes } from './model-sizes.js';
 
 /** What decides the bytes of a model of given sizes. */
@@ -118,9 +118,7 @@ function stageBytes(stage: StageSizes, form: Form): number {
   ];
   const layer = matrices.reduce((sum, matrix) => sum + matrixBytes(matrix, form), 0);
   const sharedHead = tied && form.dtype === 'float32';
-  return (
-    layers * layer + tables * bytesOf[form.dtype] + (sharedHead ? 0 : heads * 4) + (speaker + norms) * 4
-  );
+  return layers * layer + tables * bytesOf[form.dtype] + (sharedHead ? 0 : heads * 4) + (speaker + norms) * 4;
 }
 
 type Matrix = readonly [out: number, columns: number];

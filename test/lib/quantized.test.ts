@@ -96,7 +96,9 @@ describe.each(kinds)('%s', (quantization) => {
     const best = ({ logits, vocabulary }: typeof exact, row: number) =>
       argMax(logits.subarray(row * vocabulary, (row + 1) * vocabulary));
     const agreed = Array.from({ length: rows }, (_, row) => Number(best(found, row) === best(exact, row)));
-    expect(agreed.reduce((sum, one) => sum + one, 0) / rows).toBeGreaterThan(quantization === 'int8' ? 0.9 : 0.6);
+    expect(agreed.reduce((sum, one) => sum + one, 0) / rows).toBeGreaterThan(
+      quantization === 'int8' ? 0.9 : 0.6,
+    );
   });
 
   it('of published files is made once, in the cache', async () => {
@@ -105,7 +107,9 @@ describe.each(kinds)('%s', (quantization) => {
     expect(stages.quantization).toBe(quantization);
     await stages.dispose();
     const { logits } = await logitsOf(models.test, { dtype: 'float32', quantization });
-    expect(worst(logits, (await logitsOf(stored.test[quantization], { dtype: 'float32' })).logits).error).toBe(0);
+    expect(
+      worst(logits, (await logitsOf(stored.test[quantization], { dtype: 'float32' })).logits).error,
+    ).toBe(0);
   });
 
   it('can not be had from a folder that is stored otherwise', async () => {
@@ -115,7 +119,9 @@ describe.each(kinds)('%s', (quantization) => {
       const refused = expect.objectContaining({
         code: 'ERR_UNSUPPORTED',
         message: expect.stringMatching(
-          new RegExp(`to be loaded in ${quantization}, as it is stored, but quantization '${asked}' was asked`),
+          new RegExp(
+            `to be loaded in ${quantization}, as it is stored, but quantization '${asked}' was asked`,
+          ),
         ),
         details: { model, expected: quantization, found: asked },
       });
@@ -133,7 +139,12 @@ describe.each(kinds)('%s', (quantization) => {
     expect(bytes(stored.bundled[quantization])).toEqual(bytes(whole.bundled, quantization));
     expect(bytes(stored.bundled[quantization])[0]).toBe(quantization);
     expect(bytes(whole.bundled)).toEqual(bytes(whole.bundled, 'none'));
-    await using tts = await MetaVoice.load({ model: 'bundled', device: 'cpu', dtype: 'float32', quantization });
+    await using tts = await MetaVoice.load({
+      model: 'bundled',
+      device: 'cpu',
+      dtype: 'float32',
+      quantization,
+    });
     await using plain = await MetaVoice.load({ model: 'bundled', device: 'cpu', dtype: 'float32' });
     expect([tts.quantization, plain.quantization]).toEqual([quantization, 'none']);
     expect(tts.plan.quantization).toBe(quantization);
@@ -151,9 +162,9 @@ describe.each(kinds)('%s', (quantization) => {
       return small.alternatives.some(({ change }) => change.quantization !== undefined);
     };
     expect(advised(stored.bundled[quantization])).toBe(false);
-    expect(plan({ device: { name: 'a card', computeCapability: '7.5', memory: 4e9 } }).alternatives).toContainEqual(
-      expect.objectContaining({ change: { quantization } }),
-    );
+    expect(
+      plan({ device: { name: 'a card', computeCapability: '7.5', memory: 4e9 } }).alternatives,
+    ).toContainEqual(expect.objectContaining({ change: { quantization } }));
   });
 
   it('speaks', { timeout: 120_000 }, async () => {

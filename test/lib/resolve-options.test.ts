@@ -187,10 +187,13 @@ describe('resolved options', () => {
     });
   });
 
-  it.each(['none', 'int8', 'int4'] as const)('have the quantization that was asked for: %s', (quantization) => {
-    expect(resolveLoadOptions({ quantization }, none).quantization).toBe(quantization);
-    expect(resolveSynthesizeOptions({ quantization }, none).load.quantization).toBe(quantization);
-  });
+  it.each(['none', 'int8', 'int4'] as const)(
+    'have the quantization that was asked for: %s',
+    (quantization) => {
+      expect(resolveLoadOptions({ quantization }, none).quantization).toBe(quantization);
+      expect(resolveSynthesizeOptions({ quantization }, none).load.quantization).toBe(quantization);
+    },
+  );
 
   it('take the option before the environment, and the environment before the default', () => {
     const environment = { METAVOICE_MODEL: 'm', METAVOICE_DEVICE: 'cuda:3', METAVOICE_DTYPE: 'float16' };

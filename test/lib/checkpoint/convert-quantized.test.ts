@@ -93,7 +93,9 @@ describe.each(kinds)('a model that is converted to %s', (quantization) => {
     expect(manifest.speakers).toEqual(before.speakers);
     expect(manifest.sampling).toEqual(before.sampling);
     expect(manifest.codec).toEqual({ ...before.codec, bytes: expect.any(Number) });
-    expect(manifest.firstStage!.bytes).toBeLessThan(before.firstStage!.bytes * (quantization === 'int8' ? 0.6 : 0.4));
+    expect(manifest.firstStage!.bytes).toBeLessThan(
+      before.firstStage!.bytes * (quantization === 'int8' ? 0.6 : 0.4),
+    );
     expect(manifest.provenance.digest).not.toBe(before.provenance.digest);
     for (const name of ['codec.safetensors', 'second_stage.safetensors'])
       expectSame(await contents(join(target, name)), await contents(join(bundledModel(), name)));
@@ -127,13 +129,16 @@ describe.each(kinds)('a model that is converted to %s', (quantization) => {
   it('is refused where a matrix holds a NaN, and leaves nothing', async () => {
     const broken = (checkpoint: Checkpoint) => {
       const tensor = model(checkpoint).get('_orig_mod.transformer.h.1.mlp.c_proj.weight') as PickleTensor;
-      checkpoint.storages[tensor.storage.key]!.writeFloatLE(Number.NaN, 4 * 300);
+      const { buffer, byteOffset } = checkpoint.storages[tensor.storage.key]!;
+      new DataView(buffer, byteOffset).setFloat32(4 * 300, Number.NaN, true);
     };
     const source = await makeFolder(fresh('source'), ['first_stage.pt'], { 'first_stage.pt': broken });
     const target = fresh('broken');
     await expect(convertModel(source, target, { dtype: 'float32', quantization })).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT',
-      message: expect.stringMatching(/layers\.1\.feed_forward\.down\.weight holds numbers that are not finite/),
+      message: expect.stringMatching(
+        /layers\.1\.feed_forward\.down\.weight holds numbers that are not finite/,
+      ),
       details: { file: join(source, 'first_stage.pt'), tensor: 'layers.1.feed_forward.down.weight' },
     });
     expect((await readdir(folder)).filter((name) => name.startsWith('broken'))).toEqual([]);
@@ -157,7 +162,9 @@ describe.each(kinds)('a model that is converted to %s', (quantization) => {
   it('is refused as a source of another conversion', async () => {
     const { target } = await convert(await makeFolder(fresh('source'), published), { quantization });
     for (const other of kinds)
-      await expect(convertModel(target, fresh('x'), { dtype: 'float32', quantization: other })).rejects.toMatchObject({
+      await expect(
+        convertModel(target, fresh('x'), { dtype: 'float32', quantization: other }),
+      ).rejects.toMatchObject({
         code: 'ERR_UNSUPPORTED',
         message: expect.stringMatching(/whole .* but its first stage is stored in int/),
         details: { model: target, expected: 'none', found: quantization },
@@ -177,11 +184,15 @@ describe.each(kinds)('a model that is converted to %s', (quantization) => {
       message: expect.stringContaining('.scale'),
     });
     await writeFile(path, text.replace(`"quantization": "${quantization}"`, '"quantization": "int2"'));
-    await expect(checkModelFolder(target)).rejects.toMatchObject({ details: { field: 'firstStage.quantization' } });
+    await expect(checkModelFolder(target)).rejects.toMatchObject({
+      details: { field: 'firstStage.quantization' },
+    });
     const manifest = JSON.parse(text);
     manifest.secondStage.quantization = quantization;
     await writeFile(path, JSON.stringify(manifest));
-    await expect(checkModelFolder(target)).rejects.toMatchObject({ details: { field: 'secondStage.quantization' } });
+    await expect(checkModelFolder(target)).rejects.toMatchObject({
+      details: { field: 'secondStage.quantization' },
+    });
     await writeFile(path, text);
     expect((await checkModelFolder(target)).firstStage!.quantization).toBe(quantization);
   });
@@ -232,12 +243,22 @@ describe('quantization', () => {
     const cacheDirectory = fresh('cache');
     const opened = (quantization?: 'none' | 'int8' | 'int4') =>
       openModel(source, { dtype: 'float32', cacheDirectory, quantization });
-    const [plain, none, int8, int4] = [await opened(), await opened('none'), await opened('int8'), await opened('int4')];
+    const [plain, none, int8, int4] = [
+      await opened(),
+      await opened('none'),
+      await opened('int8'),
+      await opened('int4'),
+    ];
     expect(none.folder).toBe(plain!.folder);
     expect(new Set([plain, int8, int4].map((each) => each!.folder)).size).toBe(3);
     expect(int8!.manifest.firstStage!.quantization).toBe('int8');
     let calls = 0;
-    const again = await openModel(source, { dtype: 'float32', cacheDirectory, quantization: 'int8', onProgress: () => calls++ });
+    const again = await openModel(source, {
+      dtype: 'float32',
+      cacheDirectory,
+      quantization: 'int8',
+      onProgress: () => calls++,
+    });
     expect(again.folder).toBe(int8!.folder);
     expect(calls).toBe(0);
     // Without a first stage there is nothing to quantise.

@@ -57,7 +57,8 @@ describe('int4', () => {
     const [scale, zero] = [...found.scales].map(float) as [number, number];
     expect(scale).toBeGreaterThan(0);
     expect(scale).toBeLessThan(1e-7);
-    for (const q of nibbles(found.numbers)) expect(Math.abs((q - 8) * scale + zero - value)).toBeLessThan(1e-7);
+    for (const q of nibbles(found.numbers))
+      expect(Math.abs((q - 8) * scale + zero - value)).toBeLessThan(1e-7);
   });
 
   it('rounds halves to even, and stays within four bits', () => {
@@ -109,7 +110,9 @@ describe('what is not finite', () => {
 
 describe('a file', () => {
   const write = async (rows: number, columns: number, quantization: 'int8' | 'int4') => {
-    const given = Uint16Array.from({ length: rows * columns }, (_, i) => bfloat16(Math.sin(i) * (1 + (i % 7))));
+    const given = Uint16Array.from({ length: rows * columns }, (_, i) =>
+      bfloat16(Math.sin(i) * (1 + (i % 7))),
+    );
     const source = join(folder, 'source');
     await writeFile(source, new Uint8Array(given.buffer));
     const target = join(folder, 'target');
@@ -119,7 +122,9 @@ describe('a file', () => {
     const seen: number[] = [];
     const matrix = { name: 'm', shape: [rows, columns], origin: source } as const;
     const place = { weight: 64, scale: 64 + numbers };
-    const written = await quantizeFile(source, matrix, quantization, file, place, (bytes) => seen.push(bytes));
+    const written = await quantizeFile(source, matrix, quantization, file, place, (bytes) =>
+      seen.push(bytes),
+    );
     await file.close();
     return { given, bytes: await readFile(target), seen, written };
   };
@@ -147,7 +152,14 @@ describe('a file', () => {
     const file = await open(join(folder, 'target'), 'r+');
     const origin = join(folder, 'first_stage.pt');
     await expect(
-      quantizeFile(source, { name: 'm', shape: [1, 128], origin }, 'int8', file, { weight: 0, scale: 128 }, () => {}),
+      quantizeFile(
+        source,
+        { name: 'm', shape: [1, 128], origin },
+        'int8',
+        file,
+        { weight: 0, scale: 128 },
+        () => {},
+      ),
     ).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT',
       message: expect.stringMatching(/^first_stage\.pt: tensor m holds numbers that are not finite/),
