@@ -34,7 +34,11 @@ export function planPositions(window) {
 }
 
 /** @param {readonly number[]} values @returns {Spread} */
-const spreadOf = (values) => ({ median: median(values), low: Math.min(...values), high: Math.max(...values) });
+const spreadOf = (values) => ({
+  median: median(values),
+  low: Math.min(...values),
+  high: Math.max(...values),
+});
 
 /**
  * Of each position and of the mean, over all rounds. Shares and ratios are formed within a round: what slows a machine down
@@ -50,7 +54,11 @@ export function summarizeSteps(rounds, plan) {
   };
   const meanOf = (/** @type {Times} */ times) =>
     mean.reduce((sum, _, i) => sum + at(times, reported.length + i), 0) / mean.length;
-  const [{ own: { weightBytes, positionBytes } } = { own: { weightBytes: 0, positionBytes: 0 } }] = rounds;
+  const [
+    {
+      own: { weightBytes, positionBytes },
+    } = { own: { weightBytes: 0, positionBytes: 0 } },
+  ] = rounds;
   /** @param {number} position @param {(times: Times) => number} secondsOf @returns {Figure} */
   const figure = (position, secondsOf) => {
     const bytes = weightBytes + position * positionBytes;

@@ -3,15 +3,20 @@
  * measures what memory can be read at, the steps, and one step at each position by libtorch alone.
  */
 import { callSite } from '../dist/call-site.js';
+import { devices } from '../dist/index.js';
 import { loadModel } from '../dist/load-model.js';
 import { resolveLoadOptions } from '../dist/resolve-options.js';
-import { devices } from '../dist/index.js';
 import { planPositions, summarizeSteps } from './step-figures.mjs';
 
 /** @param {{ model: string, device: string, dtype: string, quantization?: string, kvCache?: string, repeats: number, steps: number, libtorch: boolean }} settings */
 async function measure({ repeats, steps, libtorch, ...options }) {
   const start = performance.now();
-  const { native, manifest, policy, libtorch: runtime } = await loadModel(resolveLoadOptions(options), callSite(measure));
+  const {
+    native,
+    manifest,
+    policy,
+    libtorch: runtime,
+  } = await loadModel(resolveLoadOptions(options), callSite(measure));
   const loadSeconds = (performance.now() - start) / 1000;
   const stage = manifest.firstStage;
   if (!stage) throw new Error(`expected a first stage in ${options.model}`);

@@ -51,7 +51,10 @@ export async function stepsOf(settings) {
 function told(spread, digits, scale = 1) {
   if (spread === null) return ['–', ''];
   const { median, low, high } = spread;
-  return [(median * scale).toFixed(digits), `${(low * scale).toFixed(digits)}–${(high * scale).toFixed(digits)}`];
+  return [
+    (median * scale).toFixed(digits),
+    `${(low * scale).toFixed(digits)}–${(high * scale).toFixed(digits)}`,
+  ];
 }
 
 /** @param {any} run @returns {string[][]} */

@@ -161,9 +161,9 @@ describe('figures', () => {
     expect(judged(0.89, 0, { ...h200, quantization: 'none' })).toEqual([false]);
     expect(judged(2, 0, h200)).toEqual([true]);
     expect(judged(2, 0, { ...h200, kvCache: '16bit' })).toEqual([]);
-    expect(judged(9, 0, { device: 'cuda:0', gpu: 'Tesla T4', dtype: 'float16', quantization: 'none' })).toEqual([
-      false,
-    ]);
+    expect(
+      judged(9, 0, { device: 'cuda:0', gpu: 'Tesla T4', dtype: 'float16', quantization: 'none' }),
+    ).toEqual([false]);
     expect(judged(9, 0, { device: 'cuda:0', gpu: 'another' })).toEqual([]);
   });
 });
@@ -178,19 +178,22 @@ describe('the engine', () => {
   });
   afterAll(() => rm(cache, { recursive: true, force: true }));
 
-  it.each(['float32', 'bfloat16'] as const)('counts the same bytes in %s, and times every step', async (dtype) => {
-    const options = resolveLoadOptions({ model: fixture('model'), device: 'cpu', dtype });
-    const { native, manifest } = await loadModel(options, callSite(loadModel));
-    try {
-      for (const libtorchOnly of [false, true]) {
-        const found = await native.stepTimes(Int32Array.of(40, 7, 2000), 2, libtorchOnly);
-        expect(found.seconds).toHaveLength(6);
-        expect(found.seconds.every((seconds) => seconds > 0 && seconds < 60)).toBe(true);
-        expect(found.weightBytes).toBe(stepWeightBytes(manifest.firstStage!, { dtype }));
-        expect(found.positionBytes).toBe(positionBytes(manifest.firstStage!, { dtype }));
+  it.each(['float32', 'bfloat16'] as const)(
+    'counts the same bytes in %s, and times every step',
+    async (dtype) => {
+      const options = resolveLoadOptions({ model: fixture('model'), device: 'cpu', dtype });
+      const { native, manifest } = await loadModel(options, callSite(loadModel));
+      try {
+        for (const libtorchOnly of [false, true]) {
+          const found = await native.stepTimes(Int32Array.of(40, 7, 2000), 2, libtorchOnly);
+          expect(found.seconds).toHaveLength(6);
+          expect(found.seconds.every((seconds) => seconds > 0 && seconds < 60)).toBe(true);
+          expect(found.weightBytes).toBe(stepWeightBytes(manifest.firstStage!, { dtype }));
+          expect(found.positionBytes).toBe(positionBytes(manifest.firstStage!, { dtype }));
+        }
+      } finally {
+        await native.dispose();
       }
-    } finally {
-      await native.dispose();
-    }
-  });
+    },
+  );
 });

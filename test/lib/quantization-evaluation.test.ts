@@ -218,16 +218,28 @@ describe('the page', () => {
     { logits: Float32Array.of(1, 0, 1, 0), greedy: Int32Array.of(3) },
     { logits: Float32Array.of(0.9, 0, 1, 0), greedy: Int32Array.of(4) },
   );
-  const words = compareWords(truth, corpus((id) => (id % 3) + (id === 7 ? 5 : 0)));
+  const words = compareWords(
+    truth,
+    corpus((id) => (id % 3) + (id === 7 ? 5 : 0)),
+  );
   const result = {
-    ...{ date: '2026-11-27T20:00:00.000Z', commit: 'abc1234', command: 'npm run eval:quantization -- --words' },
+    ...{
+      date: '2026-11-27T20:00:00.000Z',
+      commit: 'abc1234',
+      command: 'npm run eval:quantization -- --words',
+    },
     machine: { cpu: 'a CPU', cores: 2, node: 'v20' },
     ...{ libtorch: '2.13.0', model: 'bundled', sentences: 100, seed: 1, seeds: 1 },
     ...{ guidance: 1.3, steps: 200, positions: 1 },
     truth: { words: compareWords(truth, truth) },
     runs: [
       {
-        ...{ quantization: 'int8' as const, kvCache: 'int8' as const, device: 'cpu', dtype: 'float32' as const },
+        ...{
+          quantization: 'int8' as const,
+          kvCache: 'int8' as const,
+          device: 'cpu',
+          dtype: 'float32' as const,
+        },
         ...{ logits: comparison.figures(), words, verdict: judgeCost('int8', words) },
       },
     ],
@@ -247,7 +259,11 @@ describe('the page', () => {
     const lines = tableOf(result).split('\n');
     expect(lines).toHaveLength(3);
     expect(lines[1]).toMatch(/^float32 +9\.9 %/);
-    const unheard = tableOf({ ...result, truth: { words: null }, runs: [{ ...result.runs[0]!, words: null, verdict: null }] });
+    const unheard = tableOf({
+      ...result,
+      truth: { words: null },
+      runs: [{ ...result.runs[0]!, words: null, verdict: null }],
+    });
     expect(unheard.split('\n')).toHaveLength(2);
     expect(unheard).not.toContain('holds');
   });

@@ -64,7 +64,10 @@ print(json.dumps(figures_of({position: 0.01 for position in range(10, 300)})))
     mkdirSync(join(reference, 'fam', 'llm'), { recursive: true });
     mkdirSync(checkpoint);
     refused(/expected a checkout of metavoice-src/, reference, checkpoint);
-    writeFileSync(join(reference, 'fam', 'llm', 'fast_inference_utils.py'), 'raise ImportError("no reference")\n');
+    writeFileSync(
+      join(reference, 'fam', 'llm', 'fast_inference_utils.py'),
+      'raise ImportError("no reference")\n',
+    );
     refused(/expected first_stage\.pt in .*full-size-checkpoint/, reference, checkpoint);
     for (const name of ['first_stage.pt', 'speaker_encoder.pt']) writeFileSync(join(checkpoint, name), '');
     refused(/at least 1 for --repeats but received 0/, reference, checkpoint, '--repeats', '0');

@@ -49,7 +49,10 @@ export const guided = (speaker, without, guidance) =>
 export function rowsAt(logits, positions, position) {
   const vocabulary = logits.length / 2 / positions;
   const row = (/** @type {number} */ index) =>
-    logits.subarray((index * positions + position) * vocabulary, (index * positions + position + 1) * vocabulary);
+    logits.subarray(
+      (index * positions + position) * vocabulary,
+      (index * positions + position + 1) * vocabulary,
+    );
   return { speaker: row(0), without: row(1) };
 }
 

@@ -26,7 +26,14 @@ function row({ quantization, kvCache, dtype, logits, words, verdict }) {
       ? `never, of ${greedy.runs}`
       : `${greedy.medianFirstDifference.toFixed(0)} (${greedy.same} of ${greedy.runs} never)`;
   return [
-    ...[weights, kvCache ?? 'as the model', small(divergence.mean), small(divergence.p99), percent(agreement, 2), parts],
+    ...[
+      weights,
+      kvCache ?? 'as the model',
+      small(divergence.mean),
+      small(divergence.p99),
+      percent(agreement, 2),
+      parts,
+    ],
     ...(words
       ? [
           `${percent(words.rate)} (${range(words.interval)})`,
@@ -52,7 +59,12 @@ const rowsOf = ({ truth, runs }) => [
     ? [
         [
           ...['float32', '', '', '', '', ''],
-          ...[`${percent(truth.words.rate)} (${range(truth.words.interval)})`, '', truth.words.similarity.toFixed(3), ''],
+          ...[
+            `${percent(truth.words.rate)} (${range(truth.words.interval)})`,
+            '',
+            truth.words.similarity.toFixed(3),
+            '',
+          ],
         ],
       ]
     : []),
@@ -70,7 +82,9 @@ const end = '<!-- The end of what was written. -->';
 export function sectionOf(result) {
   const [names = [], ...rows] = rowsOf(result);
   const { machine, sentences, seeds, positions } = result;
-  const listened = result.truth.words ? `, and with ${seeds === 1 ? 'one seed' : `${seeds} seeds`} to the speech of them` : '';
+  const listened = result.truth.words
+    ? `, and with ${seeds === 1 ? 'one seed' : `${seeds} seeds`} to the speech of them`
+    : '';
   return [
     markdown(names, rows),
     '',
