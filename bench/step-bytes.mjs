@@ -39,11 +39,13 @@ export function stepWeightBytes(stage, { dtype, quantization = 'none' }) {
 }
 
 /**
- * Keys and values of one position in all layers: in int8 with a float32 scale for each head's key and one for its value.
+ * Keys and values of one position in all layers: in the dtype, in 16 bit, or in int8 with a float32 scale for each head's key and
+ * one for its value.
  *
  * @param {Sizes} stage @param {{ dtype: string, kvCache?: string, rows?: number }} form `rows` of guidance.
  */
 export function positionBytes({ width, layers, heads }, { dtype, kvCache = 'auto', rows = 2 }) {
-  const side = kvCache === 'int8' ? width + heads * 4 : width * bytesOf(dtype);
+  const size = kvCache === '16bit' ? 2 : bytesOf(dtype);
+  const side = kvCache === 'int8' ? width + heads * 4 : width * size;
   return layers * rows * 2 * side;
 }

@@ -46,6 +46,7 @@ describe('bytes of a step at the published size', () => {
   it('of a position are keys and values of two rows in every layer', () => {
     expect(positionBytes(published, { dtype: 'bfloat16' })).toBe(393_216);
     expect(positionBytes(published, { dtype: 'float32' })).toBe(786_432);
+    expect(positionBytes(published, { dtype: 'float32', kvCache: '16bit' })).toBe(393_216);
     expect(positionBytes(published, { dtype: 'float16', kvCache: 'int8' })).toBe(24 * 2 * 2 * (2048 + 64));
     expect(positionBytes(published, { dtype: 'float16', rows: 3 })).toBe(589_824);
   });
