@@ -78,6 +78,14 @@ core::Quantization Linear::quantization() const {
   return packed ? packed->kind : reordered ? reordered->kind : core::Quantization::none;
 }
 
+int64_t Linear::bytes() const {
+  size_t bytes = bias.defined() ? bias.nbytes() : 0;
+  if (packed) bytes += bytes_of(packed->numbers, packed->scales);
+  else if (reordered) bytes += bytes_of(reordered->numbers, reordered->scales);
+  else if (weight.defined()) bytes += weight.nbytes();
+  return static_cast<int64_t>(bytes);
+}
+
 at::Tensor Linear::forward(const at::Tensor& x) const {
   const at::ScalarType dtype = x.scalar_type();
   const at::Tensor own_bias = bias.defined() ? bias.to(dtype) : bias;

@@ -30,6 +30,9 @@ struct Linear {
 
   // Computes in the dtype of x: where that is wider, this one matrix is upcast for the moment.
   at::Tensor forward(const at::Tensor& x) const;
+
+  // As it is held.
+  int64_t bytes() const;
 };
 
 }  // namespace metavoice::layers

@@ -2,12 +2,14 @@
 
 #include <vector>
 
+#include "ops/libtorch_only.h"
+
 namespace metavoice::ops {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const bool one_position = x.dim() == 2 || (x.dim() == 3 && x.size(1) == 1);
   const bool floats = x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat;
-  if (!one_position || !floats || !x.device().is_cpu() || !weight.is_contiguous() || x.size(-1) != weight.size(1) || x.numel() == 0)
+  if (LibtorchOnly::current() != nullptr || !one_position || !floats || !x.device().is_cpu() || !weight.is_contiguous() || x.size(-1) != weight.size(1) || x.numel() == 0)
     return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "ops/libtorch_only.h"
 
 namespace metavoice::ops {
 
@@ -118,6 +119,7 @@ QuantizedMatrix unpack(const PackedMatrix& matrix) {
 
 at::Tensor quantized_linear(const at::Tensor& x, const PackedMatrix& matrix) {
   core::require(x.device().is_cpu() && x.is_floating_point() && x.dim() > 0 && x.size(-1) == matrix.in, "rows on the CPU, as long as those of the matrix");
+  if (LibtorchOnly* plain = LibtorchOnly::current()) return plain->linear(x, matrix);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = matrix.out;
   const at::Tensor rows = x.reshape({-1, matrix.in}).to(at::kFloat).contiguous();
