@@ -42,11 +42,13 @@ async function resolveDtype(device, dtype) {
  *
  * @param {import('../lib/checkpoint/manifest.js').TransformerManifest} stage
  * @param {string} dtype
+ * @param {string} device
  */
-function stepWeightBytes({ width, feedForward, layers, outputs, activation }, dtype) {
+function stepWeightBytes({ width, feedForward, layers, outputs, activation, tied }, dtype, device) {
   const size = dtype === 'float32' ? 4 : 2;
   const perLayer = width * width * 4 + width * feedForward * (activation === 'swiglu' ? 3 : 2);
-  return layers * perLayer * size + (outputs[0] ?? 0) * width * 4; // the output layer is read in float32
+  // The output layer is read in float32, but where the CPU takes the table of the tokens as it is.
+  return layers * perLayer * size + (outputs[0] ?? 0) * width * (tied && device === 'cpu' ? size : 4);
 }
 
 /**
@@ -166,7 +168,7 @@ const parts = {
     const meanPosition = promptTokens + timings.steps / 2;
     const { layers, width } = stage;
     const cacheBytes = meanPosition * layers * 2 * width * 2 * (tts.dtype === 'float32' ? 4 : 2);
-    const bytesPerStep = stepWeightBytes(stage, tts.dtype) + cacheBytes;
+    const bytesPerStep = stepWeightBytes(stage, tts.dtype, tts.device) + cacheBytes;
     const stepsPerSecond = (timings.steps - 1) / (timings.firstStage / 1000); // the first id comes with the prompt
     const peak = peakBytes(); // before the bandwidth is measured, which takes memory of its own
     const { engine, libtorch } = await loadEngine();

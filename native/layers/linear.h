@@ -19,11 +19,11 @@ struct Linear {
     return {weights.tensor("weight", {out, in}, dtype), weights.optional("bias", {out}, dtype)};
   }
 
-  // Computes in the dtype of x: where that is wider, this one matrix is upcast for the moment.
-  at::Tensor forward(const at::Tensor& x) const {
-    const at::ScalarType dtype = x.scalar_type();
-    return ops::linear(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : bias);
-  }
+  // Computes in the dtype of x: where that is wider, this one matrix is upcast, if need be as a whole for the moment.
+  at::Tensor forward(const at::Tensor& x) const { return ops::linear(x, weight, bias); }
+
+  // sum [..., out] float32 += forward(x).
+  void add_to(const at::Tensor& sum, const at::Tensor& x) const { ops::add_linear(sum, x, weight, bias); }
 };
 
 }  // namespace metavoice::layers
