@@ -20,7 +20,7 @@ struct FeedForward {
     FeedForward result{activation, {}, {}, {}};
     constexpr auto any = core::Weights::any;
     result.up = Linear::load(weights.scope("up"), any, width);
-    const int64_t hidden = result.up.weight.size(0);
+    const int64_t hidden = result.up.out();
     if (activation == Activation::swiglu) result.gate = Linear::load(weights.scope("gate"), hidden, width);
     result.down = Linear::load(weights.scope("down"), width, hidden);
     return result;

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "ops/libtorch_only.h"
+
 namespace metavoice::ops {
 
 namespace {
@@ -20,7 +22,7 @@ at::Tensor rows_of(const at::Tensor& x) { return x.reshape({x.size(0), x.size(-1
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const at::Tensor own_bias = bias.defined() ? bias.to(x.scalar_type()) : bias;
-  if (!is_step(x, weight)) return at::linear(x, weight.to(x.scalar_type()), own_bias);
+  if (LibtorchOnly::current() != nullptr || !is_step(x, weight)) return at::linear(x, weight.to(x.scalar_type()), own_bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
   const at::Tensor product = linear_rows(rows_of(x), weight).view(shape);
@@ -28,7 +30,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 }
 
 void add_linear(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (bias.defined() || !is_step(x, weight) || !sum.is_contiguous()) sum.add_(linear(x, weight, bias));
+  if (LibtorchOnly::current() != nullptr || bias.defined() || !is_step(x, weight) || !sum.is_contiguous()) sum.add_(linear(x, weight, bias));
   else add_linear_rows(sum.view({x.size(0), weight.size(0)}), rows_of(x), weight);
 }
 

@@ -91,6 +91,17 @@ TEST_SUITE("engine/row_counts") {
     }
   }
 
+  TEST_CASE("finds every size good where the matrices are quantised, in every dtype") {
+    const NetworkSizes sizes{.heads = 2, .width = 128, .hidden = 256, .vocabularies = {41}};
+    for (const core::Quantization quantization : {core::Quantization::int8, core::Quantization::int4})
+      for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+        CAPTURE(dtype);
+        CAPTURE(quantization == core::Quantization::int8);
+        const models::FirstStage stage(opened(random_transformer(sizes, 3), {at::kCPU, dtype, quantization}), small_first_config());
+        for (const int64_t rows : {1, 2, 4, 8, 12, 24, 48}) CHECK(engine::same_bits(stage, rows));
+      }
+  }
+
   TEST_CASE("tells whether a model has the same bits in a batch as in fours") {
     for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
       const models::FirstStage stage(opened(small_first_stage(64), {at::kCPU, dtype}), first_config_of(small_first_stage(64)));
