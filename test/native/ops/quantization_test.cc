@@ -131,7 +131,7 @@ TEST_SUITE("ops/quantization") {
     for (const QuantizedMatrix& matrix : {int8, int4})
       for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-7}, {at::kHalf, 2e-4}, {at::kBFloat16, 1e-3}}) {
         const at::Tensor back = ops::dequantize(matrix, dtype);
-        CHECK(back.scalar_type() == dtype);
+        CHECK((back.scalar_type() == dtype));
         check_close(back, ops::dequantize(matrix, at::kDouble), tolerance, "in another dtype");
       }
   }

@@ -169,7 +169,7 @@ TEST_SUITE("ops/quantized_linear") {
       CHECK(ops::quantized_linear(x.narrow(0, 0, 0), matrix).sizes() == at::IntArrayRef({0, 40}));
       for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf, at::kDouble}) {
         const at::Tensor narrow = x.to(dtype), found = ops::quantized_linear(narrow, matrix);
-        CHECK(found.scalar_type() == dtype);
+        CHECK((found.scalar_type() == dtype));
         CHECK(at::equal(found, ops::quantized_linear(narrow.to(at::kFloat), matrix).to(dtype)));
       }
       check_refused([&] { ops::quantized_linear(x.narrow(1, 0, 64), matrix); }, "ERR_INTERNAL", "as long as those of the matrix");
@@ -233,7 +233,7 @@ TEST_SUITE("ops/quantized_linear") {
         for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-5}, {at::kBFloat16, 5e-2}}) {
           const QuantizedMatrix there{kind, matrix.numbers.to(device), matrix.scales.to(device)};
           const at::Tensor found = ops::quantized_linear_plain(x.to(device, dtype), there);
-          CHECK(found.scalar_type() == dtype);
+          CHECK((found.scalar_type() == dtype));
           check_close(found, wanted, tolerance, "the product");
         }
     }
