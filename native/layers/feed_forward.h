@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "layers/linear.h"
+#include "ops/swiglu.h"
 
 namespace metavoice::layers {
 
@@ -25,9 +26,15 @@ struct FeedForward {
     return result;
   }
 
-  at::Tensor forward(const at::Tensor& x) const {
-    if (activation == Activation::gelu) return down.forward(at::gelu(up.forward(x), "none"));
-    return down.forward(at::silu(gate.forward(x)).mul_(up.forward(x)));
+  at::Tensor forward(const at::Tensor& x) const { return down.forward(activated(x)); }
+
+  // sum [..., width] float32 += forward(x).
+  void add_to(const at::Tensor& sum, const at::Tensor& x) const { down.add_to(sum, activated(x)); }
+
+ private:
+  at::Tensor activated(const at::Tensor& x) const {  // [..., hidden]
+    if (activation == Activation::gelu) return at::gelu(up.forward(x), "none");
+    return ops::swiglu(gate.forward(x), up.forward(x));
   }
 };
 

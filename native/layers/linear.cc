@@ -87,11 +87,14 @@ int64_t Linear::bytes() const {
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
-  const at::ScalarType dtype = x.scalar_type();
-  const at::Tensor own_bias = bias.defined() ? bias.to(dtype) : bias;
-  if (weight.defined()) return ops::linear(x, weight.to(dtype), own_bias);
+  if (weight.defined()) return ops::linear(x, weight, bias);
   const at::Tensor product = packed ? ops::quantized_linear(x, *packed) : ops::quantized_linear_plain(x, ops::in_stored_order(*reordered));
-  return own_bias.defined() ? product + own_bias : product;
+  return bias.defined() ? product + bias.to(x.scalar_type()) : product;
+}
+
+void Linear::add_to(const at::Tensor& sum, const at::Tensor& x) const {
+  if (weight.defined()) ops::add_linear(sum, x, weight, bias);
+  else sum.add_(forward(x));
 }
 
 }  // namespace metavoice::layers

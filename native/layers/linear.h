@@ -28,8 +28,11 @@ struct Linear {
   int64_t in() const;
   core::Quantization quantization() const;
 
-  // Computes in the dtype of x: where that is wider, this one matrix is upcast for the moment.
+  // Computes in the dtype of x: where that is wider, this one matrix is upcast, if need be as a whole for the moment.
   at::Tensor forward(const at::Tensor& x) const;
+
+  // sum [..., out] float32 += forward(x).
+  void add_to(const at::Tensor& sum, const at::Tensor& x) const;
 
   // As it is held.
   int64_t bytes() const;

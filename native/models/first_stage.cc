@@ -97,7 +97,7 @@ at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditio
 
 at::Tensor FirstStage::forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
                                    Precision precision) const {
-  return at::linear(network_.norm.forward(hidden(ids, conditioning, cache, precision)), network_.heads[0]);
+  return ops::linear(network_.norm.forward(hidden(ids, conditioning, cache, precision)), network_.heads[0]);
 }
 
 }  // namespace metavoice::models

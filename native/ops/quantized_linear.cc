@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <sys/mman.h>
+#include <cstdlib>
 #include <cstring>
 
 #include "core/error.h"
@@ -47,6 +49,15 @@ void to_rows(const at::Tensor& blocks, at::Tensor& rows, const Turn& turn) {
   for_words(rows.size(0), rows[0].nbytes() / sizeof(Word), [&](int64_t target, int64_t source) { to[target] = turn(from[source]); });
 }
 
+at::Tensor room(at::IntArrayRef shape, const at::TensorOptions& options) {
+  at::Tensor memory = at::empty(shape, options);
+  if (std::getenv("HUGE") && memory.nbytes() > (1 << 22)) {
+    auto first = (reinterpret_cast<uintptr_t>(memory.data_ptr()) + 4095) / 4096 * 4096, last = reinterpret_cast<uintptr_t>(memory.data_ptr()) + memory.nbytes();
+    ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  }
+  return memory.zero_();
+}
+
 template <class Word>
 Word same(Word word) { return word; }
 
@@ -77,12 +88,12 @@ PackedMatrix pack(const QuantizedMatrix& matrix) {
   const at::Tensor scales = matrix.scales.contiguous();
   if (matrix.kind == Quantization::int8) {
     if (in % 2 != 0) numbers = at::constant_pad_nd(numbers, {0, 1});
-    result.numbers = at::zeros({blocks, (in + 1) / 2, kPackedColumns, 2}, numbers.options());
+    result.numbers = room({blocks, (in + 1) / 2, kPackedColumns, 2}, numbers.options());
     to_blocks<uint16_t>(numbers, result.numbers, same<uint16_t>);
     result.scales = at::constant_pad_nd(scales, {0, blocks * kPackedColumns - out}).view({blocks, kPackedColumns});
     return result;
   }
-  result.numbers = at::zeros({blocks, in / 8, kPackedColumns, 4}, numbers.options());
+  result.numbers = room({blocks, in / 8, kPackedColumns, 4}, numbers.options());
   to_blocks<uint32_t>(numbers, result.numbers, part);
   result.scales = at::zeros({blocks, in / kInt4Group, kPackedColumns, 2}, scales.options());
   to_blocks<uint32_t>(scales, result.scales, same<uint32_t>);

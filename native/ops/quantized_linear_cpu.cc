@@ -23,7 +23,7 @@ namespace {
 using core::Quantization;
 
 constexpr int64_t kGroup = kInt4Group;
-constexpr int64_t kAhead = 2048;        // bytes
+const int64_t kAhead = std::getenv("AHEAD") ? std::atoll(std::getenv("AHEAD")) : 2048;
 constexpr float kRound = 12582912.0F;   // 1.5 · 2^23: adding it rounds to an integer, which its lowest bits then hold
 constexpr float kLeast = 0x1.0p-100F;   // below it steps would lose their digits
 
