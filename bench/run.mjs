@@ -179,7 +179,6 @@ if (options['steps-only']) {
   await measureSteps({
     model: model ?? (await publishedFolder()),
     named: model ?? (small ? 'test checkpoints' : 'random, published size'),
-    published: model === undefined && !small,
     ...{ device, dtype, say },
     quantizations: quantization?.split(',') ?? ['none'],
     kvCaches: kvCache?.split(',') ?? [undefined],

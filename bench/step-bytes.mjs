@@ -5,7 +5,7 @@ const int4Group = 128;
 /** Of a scale or a zero, bfloat16. */
 const scaleBytes = 2;
 
-/** @typedef {Pick<import('../lib/checkpoint/manifest.js').TransformerManifest, 'width' | 'feedForward' | 'layers' | 'heads' | 'outputs' | 'activation'>} Sizes */
+/** @typedef {Pick<import('../lib/checkpoint/manifest.js').TransformerManifest, 'width' | 'feedForward' | 'layers' | 'heads' | 'outputs' | 'tied' | 'activation'>} Sizes */
 /** @typedef {'none' | 'int8' | 'int4'} Quantization */
 
 /** @param {string} dtype */
@@ -25,17 +25,18 @@ export function matrixBytes(out, from, quantization, dtype) {
 }
 
 /**
- * All matrices of the layers, and the output layer, which is read in float32.
+ * All matrices of the layers, and the output layer: in float32, or on the CPU the token table itself where it is that.
  *
- * @param {Sizes} stage @param {{ dtype: string, quantization?: Quantization }} form
+ * @param {Sizes} stage @param {{ dtype: string, quantization?: Quantization, device?: string }} form
  */
-export function stepWeightBytes(stage, { dtype, quantization = 'none' }) {
-  const { width, feedForward, layers, outputs, activation } = stage;
+export function stepWeightBytes(stage, { dtype, quantization = 'none', device = 'cpu' }) {
+  const { width, feedForward, layers, outputs, tied, activation } = stage;
   const of = (/** @type {number} */ out, /** @type {number} */ from) =>
     matrixBytes(out, from, quantization, dtype);
   const up = of(feedForward, width) * (activation === 'swiglu' ? 2 : 1);
   const layer = of(3 * width, width) + of(width, width) + up + of(width, feedForward);
-  return layers * layer + (outputs[0] ?? 0) * width * 4;
+  const head = tied && device === 'cpu' ? bytesOf(dtype) : 4;
+  return layers * layer + (outputs[0] ?? 0) * width * head;
 }
 
 /**

@@ -1,6 +1,10 @@
 /** From seconds of single decode steps to the figures that are reported, and the targets they are held against. */
 import { median } from '../tools/voice/evaluate/statistics.mjs';
 
+/** Whether it is as large as what the targets are told of. @param {Pick<import('../lib/checkpoint/manifest.js').TransformerManifest, 'layers' | 'width' | 'feedForward'>} stage */
+export const isPublishedSize = ({ layers, width, feedForward }) =>
+  layers === 24 && width === 2048 && feedForward === 5632;
+
 /** Where steps are reported; 800 is about the middle of ten seconds of speech. */
 export const reportedPositions = [256, 800, 1000, 2000];
 /** The mean is over positions up to here: ten seconds of speech. */

@@ -6,7 +6,7 @@ import { callSite } from '../dist/call-site.js';
 import { devices } from '../dist/index.js';
 import { loadModel } from '../dist/load-model.js';
 import { resolveLoadOptions } from '../dist/resolve-options.js';
-import { planPositions, summarizeSteps } from './step-figures.mjs';
+import { isPublishedSize, planPositions, summarizeSteps } from './step-figures.mjs';
 
 /** @param {{ model: string, device: string, dtype: string, quantization?: string, kvCache?: string, repeats: number, steps: number, libtorch: boolean }} settings */
 async function measure({ repeats, steps, libtorch, ...options }) {
@@ -43,6 +43,7 @@ async function measure({ repeats, steps, libtorch, ...options }) {
     quantization: policy.quantization,
     kvCache: options.kvCache ?? 'auto',
     libtorch: runtime.version,
+    publishedSize: isPublishedSize(stage),
     loadSeconds,
     peakDeviceBytes,
     ...{ repeats, steps },

@@ -12,7 +12,7 @@
  *
  *   date, commit, command, machine { cpu, cores, node }, model
  *   runs[]              one for each quantisation and cache
- *     device, gpu, dtype, quantization, kvCache, libtorch (version), loadSeconds, peakDeviceBytes, repeats, steps (timed at each position; one of libtorch alone)
+ *     device, gpu, dtype, quantization, kvCache, libtorch (version), publishedSize, loadSeconds, peakDeviceBytes, repeats, steps (timed at each position; one of libtorch alone)
  *     readBandwidth     bytes per second { median, low, high } over the rounds
  *     weightBytes       that a step reads, as they are held; positionBytes: of keys and values, for each position before it
  *     positions[]       { position, bytes, stepsPerSecond, shareOfBandwidth, libtorch, ratio }: each { median, low, high };
@@ -75,18 +75,18 @@ export function stepRows({ positions, mean }) {
 }
 
 /**
- * @param {{ model: string, named: string, published: boolean, device: string, dtype: string, quantizations: string[], kvCaches: (string | undefined)[],
+ * @param {{ model: string, named: string, device: string, dtype: string, quantizations: string[], kvCaches: (string | undefined)[],
  *   repeats: number, libtorch: boolean, out?: string, say: (text: string) => void }} options
  */
 export async function measureSteps(options) {
-  const { model, named, published, device, dtype, repeats, libtorch, out, say } = options;
+  const { model, named, device, dtype, repeats, libtorch, out, say } = options;
   const runs = [];
   for (const quantization of options.quantizations)
     for (const kvCache of options.kvCaches) {
       say(`measuring ${quantization}${kvCache ? `, keys and values in ${kvCache}` : ''}`);
       const held = { quantization, ...(kvCache && { kvCache }) };
       const run = await stepsOf({ ...{ model, device, dtype, repeats, libtorch }, steps: 3, ...held });
-      runs.push({ ...run, verdicts: published ? judgeSteps(run, run) : [] });
+      runs.push({ ...run, verdicts: run.publishedSize ? judgeSteps(run, run) : [] });
     }
   const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: here, encoding: 'utf8' });
   const result = {

@@ -21,15 +21,25 @@ at::Tensor nibbles(const at::Tensor& numbers) {
 
 const LibtorchOnly::Matrix& LibtorchOnly::known(const PackedMatrix& matrix, at::ScalarType dtype) {
   Matrix& found = matrices_[{matrix.numbers.const_data_ptr(), dtype}];
-  if (found.scales.defined()) return found;
+  if (found.source.defined()) return found;
+  found.source = matrix.numbers;
   const QuantizedMatrix stored = unpack(matrix);
   if (matrix.kind == Quantization::int8) {
-    found = {stored.numbers, stored.scales.to(dtype)};
+    found.numbers = stored.numbers;
+    found.scales = stored.scales.to(dtype);
   } else {
     found.scales = stored.scales.transpose(0, 1).to(dtype).contiguous();
     if (matrix.out % kInt4Columns == 0) found.numbers = at::_convert_weight_to_int4pack_for_cpu(nibbles(stored.numbers).to(at::kInt), kInnerTiles);
   }
   return found;
+}
+
+at::Tensor LibtorchOnly::linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const at::ScalarType dtype = x.scalar_type();
+  if (weight.scalar_type() == dtype) return at::linear(x, weight, bias);
+  Matrix& found = matrices_[{weight.const_data_ptr(), dtype}];
+  if (!found.source.defined()) found = {weight, weight.to(dtype), {}};
+  return at::linear(x, found.numbers, bias);
 }
 
 at::Tensor LibtorchOnly::linear(const at::Tensor& x, const PackedMatrix& matrix) {

@@ -10,7 +10,7 @@
 
 namespace metavoice::ops {
 
-// While one lives, matrix products of its thread go by libtorch's kernels alone, as if there were none of our own.
+// While one lives, products, norms and gates of its thread go by libtorch's kernels alone, as if there were none of our own.
 class LibtorchOnly {
  public:
   LibtorchOnly() : before_(current_) { current_ = this; }
@@ -21,12 +21,15 @@ class LibtorchOnly {
   // That of this thread; null outside of any.
   static LibtorchOnly* current() { return current_; }
 
+  // As linear(). A matrix of another dtype than x is held in that, too.
+  at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
   // As quantized_linear(), by libtorch's products with integers on the CPU: x is as it is, and each matrix is put into their
   // order once, which takes as much memory again. A matrix that they do not serve becomes whole for the moment.
   at::Tensor linear(const at::Tensor& x, const PackedMatrix& matrix);
 
  private:
   struct Matrix {
+    at::Tensor source;           // stays, so that nothing else can lie where it does
     at::Tensor numbers, scales;  // undefined numbers: not served
   };
   const Matrix& known(const PackedMatrix& matrix, at::ScalarType dtype);

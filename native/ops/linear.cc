@@ -22,7 +22,8 @@ at::Tensor rows_of(const at::Tensor& x) { return x.reshape({x.size(0), x.size(-1
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const at::Tensor own_bias = bias.defined() ? bias.to(x.scalar_type()) : bias;
-  if (LibtorchOnly::current() != nullptr || !is_step(x, weight)) return at::linear(x, weight.to(x.scalar_type()), own_bias);
+  if (LibtorchOnly* plain = LibtorchOnly::current()) return plain->linear(x, weight, own_bias);
+  if (!is_step(x, weight)) return at::linear(x, weight.to(x.scalar_type()), own_bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
   const at::Tensor product = linear_rows(rows_of(x), weight).view(shape);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/team.h"
+#include "ops/libtorch_only.h"
 #include "ops/vectors.h"
 
 namespace metavoice::ops {
@@ -47,7 +48,7 @@ void run(const at::Tensor& x, const at::Tensor& weight, double epsilon, const at
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon, at::ScalarType dtype) {
-  const bool ours = x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.is_contiguous() &&
+  const bool ours = LibtorchOnly::current() == nullptr && x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.is_contiguous() &&
                     weight.is_contiguous() && x.dim() > 0 && x.size(-1) == weight.size(0);
   if (!ours) return at::rms_norm(x, {weight.size(0)}, weight, epsilon).to(dtype);
   const at::Tensor out = at::empty(x.sizes(), x.options().dtype(dtype));

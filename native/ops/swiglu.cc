@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/team.h"
+#include "ops/libtorch_only.h"
 #include "ops/vectors.h"
 
 namespace metavoice::ops {
@@ -86,7 +87,7 @@ void run(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& out) {
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   core::require(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "a gate as large as what it lets through");
-  if (!gate.is_cpu() || !gate.is_contiguous() || !up.is_contiguous()) return at::silu(gate).mul_(up);
+  if (LibtorchOnly::current() != nullptr || !gate.is_cpu() || !gate.is_contiguous() || !up.is_contiguous()) return at::silu(gate).mul_(up);
   const at::Tensor out = at::empty_like(gate);
   switch (gate.scalar_type()) {
     case at::kFloat: run<float>(gate, up, out); return out;

@@ -14,17 +14,24 @@ import { loadEngine } from '../../dist/runtime/load.js';
 import { fixture } from './fixtures.js';
 
 const published = {
-  ...{ width: 2048, feedForward: 5632, layers: 24, heads: 16, outputs: [2562] },
+  ...{ width: 2048, feedForward: 5632, layers: 24, heads: 16, outputs: [2562], tied: true },
   activation: 'swiglu' as const,
 };
-const head = 2562 * 2048 * 4;
+const entries = 2562 * 2048;
+const head = entries * 2;
 const numbers = 24 * (2048 * 2048 * 4 + 3 * 2048 * 5632);
 
 describe('bytes of a step at the published size', () => {
-  it('are all numbers of the layers, and the output layer in float32', () => {
+  it('are all numbers of the layers, and the output layer', () => {
     expect(numbers).toBe(1_233_125_376);
-    expect(stepWeightBytes(published, { dtype: 'float32' })).toBe(numbers * 4 + head);
-    expect(stepWeightBytes(published, { dtype: 'bfloat16' })).toBe(numbers * 2 + head);
+    expect(stepWeightBytes(published, { dtype: 'float32' })).toBe((numbers + entries) * 4);
+    expect(stepWeightBytes(published, { dtype: 'bfloat16' })).toBe(2_476_744_704);
+  });
+
+  it('have the output layer in float32 where it is not the table, and on a GPU', () => {
+    const wanted = numbers * 2 + entries * 4;
+    expect(stepWeightBytes({ ...published, tied: false }, { dtype: 'float16' })).toBe(wanted);
+    expect(stepWeightBytes(published, { dtype: 'float16', device: 'cuda:0' })).toBe(wanted);
   });
 
   it('have a scale for each row in int8, a scale and a zero for each group of 128 in int4', () => {

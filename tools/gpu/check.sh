@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the native tests on a machine with an NVIDIA GPU, runs them on CUDA, and with Node the benchmark, too.
 #
-#   tools/gpu/check.sh [--torch FOLDER] [--node FILE] [--model FOLDER] [--bench] [--dtypes LIST] [--callers] [--only tests|bench] [--device D]
+#   tools/gpu/check.sh [--torch FOLDER] [--node FILE] [--model FOLDER] [--bench] [--dtypes LIST] [--steps LIST] [--callers] [--only tests|bench] [--device D]
 #     [--out FOLDER] [--build FOLDER]
 #
 #   --torch   a CUDA build of libtorch, or Python's `torch` folder; METAVOICE_LIBTORCH, else what python3 has
@@ -10,6 +10,7 @@
 #   --model   the converted test model (scripts/native-model.mjs); with Node it is made here
 #   --bench   afterwards bench/run.mjs at the published size with random weights (10 GB in --build)
 #   --dtypes  of the benchmark, "bfloat16 float16"
+#   --steps   with --bench, decode steps with these quantisations, too: "none,int8,int4"
 #   --callers the benchmark measures 1 to 64 callers, too
 #   --only    the native tests alone, or the benchmark alone
 #   --device  where tests and benchmark run; cuda
@@ -23,12 +24,13 @@
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-torch=${METAVOICE_LIBTORCH:-} node=${METAVOICE_NODE:-} model='' bench='' dtypes='bfloat16 float16' callers='' only='' device=cuda out=${OUT:-$root/build/gpu} build=/tmp/metavoice-gpu
+torch=${METAVOICE_LIBTORCH:-} node=${METAVOICE_NODE:-} model='' bench='' dtypes='bfloat16 float16' steps='' callers='' only='' device=cuda out=${OUT:-$root/build/gpu} build=/tmp/metavoice-gpu
 while [ $# -gt 0 ]; do
   case $1 in
     --bench) bench=1; shift; continue ;;
     --callers) callers=1; shift; continue ;;
     --dtypes) dtypes=${2:?} ;;
+    --steps) steps=${2:?} ;;
     --torch) torch=${2:?} ;;
     --node) node=${2:?} ;;
     --model) model=${2:?} ;;
@@ -36,7 +38,7 @@ while [ $# -gt 0 ]; do
     --device) device=${2:?} ;;
     --out) out=${2:?} ;;
     --build) build=${2:?} ;;
-    *) sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    *) sed -n '2,26s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
   shift 2
 done
@@ -182,6 +184,10 @@ if [ -n "$bench" ] && [ -n "$node" ]; then
       --out "$out/bench-$dtype.json" >"$build/bench-$dtype.log" 2>&1 || fail "benchmark in $dtype"
     say "benchmark in $dtype"
     tee -a "$out/bench.log" <"$build/bench-$dtype.log" | tail -60
+    [ -n "$steps" ] || continue
+    timeout 240 "$node" "$root/bench/run.mjs" --steps-only --device "$device" --dtype "$dtype" --model "$build/$dtype" --quantization "$steps" --anyway \
+      --out "$out/steps-$dtype.json" >"$build/steps-$dtype.log" 2>&1 || fail "decode steps in $dtype"
+    tee -a "$out/bench.log" <"$build/steps-$dtype.log" | tail -60
   done
 fi
 

@@ -28,9 +28,7 @@ TEST_SUITE("engine/step_times") {
           CHECK(found.position_bytes == cache.layers() * 2 * 2 * stage.width() * size);
           CHECK(found.weight_bytes == stage.step_bytes());
         }
-        const int64_t head = stage.vocabulary() * stage.width() * 4;
-        CHECK(stage.step_bytes() > head);
-        CHECK((stage.step_bytes() - head) % size == 0);
+        CHECK(stage.step_bytes() > stage.vocabulary() * stage.width() * size);
         check_refused([&] { engine::step_times(model, {stage.window() - 1}, 1, StepPath::own); }, "ERR_INTERNAL", "positions inside the window");
       }
   }

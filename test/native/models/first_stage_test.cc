@@ -56,10 +56,13 @@ TEST_SUITE("models/first_stage") {
     check_refused([&] { FirstStage(opened(tensors), small_first_config()); }, "ERR_CHECKPOINT", "layers.7.attention_norm.weight that no network");
   }
 
-  TEST_CASE("counts the bytes of a step as they are held: matrices in its dtype, the output layer in float32") {
+  TEST_CASE("counts the bytes of a step as they are held: matrices in its dtype, and so an output layer that is the table") {
     for (const auto& [dtype, size] : {std::pair{at::kFloat, 4}, {at::kBFloat16, 2}}) {
       const FirstStage stage(opened(random_transformer({.vocabularies = {41}}, 1), {at::kCPU, dtype}), small_first_config());
-      CHECK(stage.step_bytes() == 2 * (4 * 16 * 16 + 3 * 24 * 16) * size + 41 * 16 * 4);
+      const int64_t matrices = 2 * (4 * 16 * 16 + 3 * 24 * 16);
+      CHECK(stage.step_bytes() == (matrices + 41 * 16) * size);
+      const FirstStage untied(opened(random_transformer({.vocabularies = {41}, .outputs = {41}}, 1), {at::kCPU, dtype}), small_first_config());
+      CHECK(untied.step_bytes() == matrices * size + 41 * 16 * 4);
     }
   }
 

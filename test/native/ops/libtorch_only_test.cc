@@ -3,6 +3,8 @@
 #include <doctest.h>
 
 #include "ops/linear.h"
+#include "ops/rms_norm.h"
+#include "ops/swiglu.h"
 #include "support/compare.h"
 #include "support/networks.h"
 
@@ -10,7 +12,7 @@ using namespace metavoice;
 using namespace metavoice::testing;
 
 TEST_SUITE("ops/libtorch_only") {
-  TEST_CASE("products of this thread are libtorch's while one lives") {
+  TEST_CASE("products, norms and gates of this thread are libtorch's while one lives") {
     Numbers numbers(5);
     const at::Tensor x = numbers.normal({4, 33}, 1), weight = numbers.normal({9, 33}, 1);
     CHECK(ops::LibtorchOnly::current() == nullptr);
@@ -18,6 +20,12 @@ TEST_SUITE("ops/libtorch_only") {
       const ops::LibtorchOnly plain;
       CHECK(ops::LibtorchOnly::current() == &plain);
       CHECK(at::equal(ops::linear(x, weight), at::linear(x, weight)));
+      const at::Tensor narrow = weight.to(at::kBFloat16), sum = at::zeros({4, 9});
+      for (int again = 0; again < 2; ++again) CHECK(at::equal(ops::linear(x, narrow), at::linear(x, narrow.to(at::kFloat))));
+      ops::add_linear(sum, x, weight);
+      CHECK(at::equal(sum, at::linear(x, weight)));
+      CHECK(at::equal(ops::swiglu(x, 2 * x), at::silu(x).mul_(2 * x)));
+      CHECK(at::equal(ops::rms_norm(x, weight[0], 1e-5, at::kBFloat16), at::rms_norm(x, {33}, weight[0], 1e-5).to(at::kBFloat16)));
       {
         const ops::LibtorchOnly inner;
         CHECK(ops::LibtorchOnly::current() == &inner);
