@@ -10,7 +10,7 @@ import { expectedRange, expectedType, isString } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype } from './native/contract.js';
 import { copyOptions, integerOf, numberOf } from './option-values.js';
-import type { DeviceOption } from './options.js';
+import type { DeviceOption, KvCache } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
 import { openModelOf, partOf, SoundStages } from './sound-stages.js';
@@ -24,6 +24,8 @@ export interface StagesOptions {
   device?: DeviceOption;
   /** @default environment `METAVOICE_DTYPE`, else 'auto' */
   dtype?: 'auto' | Dtype;
+  /** What `firstStageGreedy` keeps keys and values in. @default 'auto' */
+  kvCache?: KvCache;
   deterministic?: boolean;
   /** Folder of libtorch. */
   libtorch?: string;
@@ -64,7 +66,7 @@ export class Stages extends SoundStages {
   static async open(modelFolder: string, options?: StagesOptions): Promise<Stages> {
     if (!isString(modelFolder) || modelFolder === '')
       throw expectedType('a folder', 'modelFolder', modelFolder);
-    const known = ['device', 'dtype', 'deterministic', 'libtorch', 'signal'];
+    const known = ['device', 'dtype', 'kvCache', 'deterministic', 'libtorch', 'signal'];
     const copy = { ...copyOptions(options, 'options', known), model: modelFolder };
     const site = callSite(Stages.open);
     return createStages(await asking(site, () => loadModel(resolveLoadOptions(copy), site)));

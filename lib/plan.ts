@@ -28,8 +28,8 @@ import {
   requireOneOf,
   secondsOf,
 } from './option-values.js';
-import { type DeviceOption, defaults, type Quantization } from './options.js';
-import { resolveDevice, resolveDtype } from './resolve-options.js';
+import { type DeviceOption, defaults, type KvCache, type Quantization } from './options.js';
+import { resolveDevice, resolveDtype, resolveKvCache } from './resolve-options.js';
 import { loadDoor } from './runtime/load.js';
 
 /** A GPU that is thought of, not of this machine. */
@@ -61,6 +61,8 @@ export interface PlanOptions {
    * @default 'none'
    */
   quantization?: Quantization;
+  /** @default 'auto': the numbers of the model */
+  kvCache?: KvCache;
   /**
    * What turns codes into sound. `'auto'` plans for the one that it would take: diffusion where the model has it, the device
    * computes it faster than speech, and it fits.
@@ -89,6 +91,7 @@ const planKeys = [
   'device',
   'dtype',
   'quantization',
+  'kvCache',
   'decoder',
   'quality',
   'batchSize',
@@ -109,6 +112,7 @@ export function plan(options?: PlanOptions): MemoryPlan {
   const given = copyOptions(options, 'options', planKeys);
   const quantization = orDefault(given.quantization, defaults.load.quantization) as Quantization;
   requireOneOf(quantization, ['none', 'int8', 'int4'], 'quantization');
+  const kvCache = resolveKvCache(given.kvCache);
   const decoder = orDefault(given.decoder, defaults.speak.decoder);
   requireOneOf(decoder, ['auto', 'encodec', 'diffusion'], 'decoder');
   const quality = orDefault(given.quality, defaults.speak.quality) as MemoryPlan['quality'];
@@ -120,7 +124,12 @@ export function plan(options?: PlanOptions): MemoryPlan {
   const { sizes, model, refused } = sizesOf(given.model, policy.dtype);
   const { dtype } = policy;
   const planned = (decoder: MemoryPlan['decoder'], of = sizes) =>
-    planMemory(of, device, { dtype, quantization, decoder, quality, batchSize, maxSeconds }, { model });
+    planMemory(
+      of,
+      device,
+      { dtype, quantization, kvCache, decoder, quality, batchSize, maxSeconds },
+      { model },
+    );
   if (decoder === 'diffusion') {
     if (refused) throw refused;
     return planned('diffusion', withDiffusion(sizes));

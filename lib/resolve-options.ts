@@ -24,6 +24,7 @@ import {
   type CheckMode,
   type DeviceOption,
   defaults,
+  type KvCache,
   type LoadOptions,
   type Logger,
   longestFlush,
@@ -45,6 +46,7 @@ export interface ResolvedLoadOptions {
   readonly device: DeviceOption;
   readonly dtype: 'auto' | Dtype;
   readonly quantization: 'none';
+  readonly kvCache: KvCache;
   readonly batchSize: number;
   readonly maxQueue: number;
   /** Null: as long as the model's windows allow. */
@@ -86,6 +88,7 @@ export const loadKeys = [
   'device',
   'dtype',
   'quantization',
+  'kvCache',
   'batchSize',
   'maxQueue',
   'maxSeconds',
@@ -154,6 +157,7 @@ function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoad
     device: resolveDevice(options.device, environment),
     dtype: resolveDtype(options.dtype, environment),
     quantization,
+    kvCache: resolveKvCache(options.kvCache),
     batchSize: integerOf(orDefault(options.batchSize, defaults.load.batchSize), 'batchSize', 1, 256),
     maxQueue: integerOf(orDefault(options.maxQueue, defaults.load.maxQueue), 'maxQueue', 0, 65_536),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
@@ -220,6 +224,12 @@ export function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'a
   if (dtype === undefined) return defaults.load.dtype;
   requireOneOf(dtype, ['auto', 'float32', 'float16', 'bfloat16'], name);
   return dtype as 'auto' | Dtype;
+}
+
+export function resolveKvCache(value: unknown): KvCache {
+  const asked = orDefault(value, defaults.load.kvCache);
+  requireOneOf(asked, ['auto', '16bit', 'int8'], 'kvCache');
+  return asked as KvCache;
 }
 
 /** The value and the name under which a refusal speaks of it. */

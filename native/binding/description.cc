@@ -13,6 +13,10 @@ at::ScalarType dtype_of(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "expected float32, float16 or bfloat16 for `dtype` but received " + name);
 }
 
+at::ScalarType page_dtype_of(const Napi::Value& value) {
+  return string_of(value, "kvCache") == "int8" ? at::kChar : dtype_of(value);
+}
+
 void read_transformer(const Napi::Object& value, models::TransformerConfig& config) {
   config.heads = integer_of(value.Get("heads"), "heads");
   config.norm = string_of(value.Get("norm"), "norm") == "layernorm" ? layers::NormKind::layer : layers::NormKind::rms;
@@ -67,6 +71,7 @@ engine::ModelDescription description_of(const Napi::Object& value) {
   result.max_queue = integer_of(value.Get("maxQueue"), "maxQueue");
   result.rows = integer_of(value.Get("cacheRows"), "cacheRows");
   result.positions = integer_of(value.Get("cachePositions"), "cachePositions");
+  result.pages = page_dtype_of(value.Get("kvCache"));
   result.deterministic = boolean_of(value.Get("deterministic"), "deterministic");
   read_part(value, "firstStage", result.first_stage, [](const Napi::Object& part, models::FirstStageConfig& config) {
     read_transformer(part, config);

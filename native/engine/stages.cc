@@ -37,10 +37,13 @@ std::vector<int32_t> first_stage_greedy(const SpeechModel& model, const at::Tens
   const models::FirstStage& stage = model.first_stage();
   const ops::Guidance settings{guidance, 1.0F};
   steps = std::min(steps, stage.window() - ids.size(0));
+  // Where pages are other than the model's numbers, what they hold counts.
+  const bool paged = stage.page_dtype() != stage.dtype();
+  layers::KvPool pool = stage.make_pool(paged ? kGuidanceRows * layers::KvPool::pages_for(ids.size(0) + steps) : 0);
   FirstStageRun run(stage, speaker, kGuidanceRows, ids.size(0) + steps);
   std::vector<int32_t> result;
   while (static_cast<int64_t>(result.size()) < steps) {
-    const at::Tensor logits = on_host(result.empty() ? run.prompt(ids) : run.step(result.back()));
+    const at::Tensor logits = on_host(result.empty() ? run.prompt(ids, paged ? &pool : nullptr) : run.step(result.back()));
     const std::vector<float> guided = ops::guide(logits.data_ptr<float>(), logits.size(1), settings);
     const int64_t id = ops::arg_max(guided.data(), logits.size(1));
     result.push_back(static_cast<int32_t>(id));
