@@ -68,6 +68,7 @@ export function describeModel(
     ModelDescription,
     | 'device'
     | 'dtype'
+    | 'quantization'
     | 'batchSize'
     | 'maxQueue'
     | 'cacheRows'

@@ -5,6 +5,8 @@ export type Dtype = 'float32' | 'float16' | 'bfloat16';
 /** Of keys and values in pages. */
 export type CacheDtype = Dtype | 'int8';
 
+export type Quantization = 'none' | 'int8' | 'int4';
+
 export interface TransformerDescription {
   /** Absolute path of a safetensors file with our names (docs/checkpoints.md). */
   file: string;
@@ -74,6 +76,8 @@ export interface ModelDescription {
   device: string;
   /** Of the two language models and of diffusion; speaker encoder, codec and enhancer are always float32. */
   dtype: Dtype;
+  /** Of the matrices in the first stage's layers, which its file holds so, or whole. */
+  quantization: Quantization;
   firstStage: FirstStageDescription | null;
   secondStage: SecondStageDescription | null;
   speakerEncoder: { file: string } | null;

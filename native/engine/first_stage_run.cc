@@ -34,7 +34,7 @@ at::Tensor FirstStageRun::step(int64_t id) {
   if (visits) cache_.emplace(copy_of_pages());
   ids_.push_back(id);
   const at::Tensor logits = evaluate(at::full({rows_, 1}, id, prompt_.options()));
-  if (visits && fits_pages()) take_step_in();
+  if (visits && fits_pages()) take_in();
   else if (visits) leave_pages();
   return logits;
 }
@@ -58,6 +58,22 @@ void FirstStageRun::advance(int64_t id) {
   for (ops::PagedRow& row : paged_) ++row.length;
 }
 
+void FirstStageRun::seek(int64_t wanted) {
+  core::require(positions() > 0 && wanted <= capacity_, "a prompt before, and room for the positions");
+  const int64_t missing = wanted - positions();
+  if (missing > 0) {
+    const bool visits = paged();
+    if (visits) cache_.emplace(copy_of_pages());
+    const at::Tensor first = cache_->view(0).first;
+    const at::Tensor noise = at::randn({rows_, first.size(1), missing, first.size(3)}, first.options());
+    for (int64_t layer = 0; layer < cache_->layers(); ++layer) cache_->append(layer, noise, noise);
+    cache_->advance(missing);
+    if (visits) take_in();
+  }
+  for (ops::PagedRow& row : paged_) row.length = wanted;
+  if (cache_) cache_->rewind(cache_->length() - wanted);
+}
+
 void FirstStageRun::park() {
   if (!paged()) return;
   Parked parked{positions(), {}};
@@ -71,7 +87,9 @@ void FirstStageRun::park() {
 
 void FirstStageRun::unpark() {
   if (!parked_) return;
-  take_pages(parked_->length);
+  paged_.resize(static_cast<size_t>(rows_));
+  for (ops::PagedRow& row : paged_)
+    for (; row.length < parked_->length; ++row.length) pool_->extend(row);
   for (size_t row = 0; row < paged_.size(); ++row)
     for (size_t layer = 0; layer < parked_->pages[row].size(); ++layer)
       pool_->copy_in(paged_[row], static_cast<int64_t>(layer), parked_->pages[row][layer]);
@@ -104,38 +122,26 @@ bool FirstStageRun::fits_pages() const {
   return true;
 }
 
-void FirstStageRun::take_pages(int64_t length) {
-  paged_.resize(static_cast<size_t>(rows_));
-  for (ops::PagedRow& row : paged_) {
-    for (; row.length < length; row.length += ops::kPagePositions) pool_->extend(row);
-    row.length = length;
-  }
-}
-
 void FirstStageRun::leave_pages() {
   for (ops::PagedRow& row : paged_) pool_->release(row);
   paged_.clear();
 }
 
 void FirstStageRun::move_in() {
-  take_pages(cache_->length());
-  for (int64_t layer = 0; layer < cache_->layers(); ++layer) {
-    const auto [keys, values] = cache_->view(layer);
-    for (int64_t row = 0; row < rows_; ++row) pool_->write(paged_[static_cast<size_t>(row)], layer, keys[row], values[row]);
-  }
-  cache_.reset();
+  paged_.resize(static_cast<size_t>(rows_));
+  take_in();
 }
 
-// The last position of the cache goes behind what the pages hold.
-void FirstStageRun::take_step_in() {
-  extend();
-  const int64_t last = positions();
+// What the cache holds behind what the pages do goes there, too.
+void FirstStageRun::take_in() {
+  const int64_t first = positions(), count = cache_->length() - first;
+  for (ops::PagedRow& row : paged_)
+    for (; row.length < first + count; ++row.length) pool_->extend(row);
   for (int64_t layer = 0; layer < cache_->layers(); ++layer) {
     const auto [keys, values] = cache_->view(layer);
     for (int64_t row = 0; row < rows_; ++row)
-      pool_->write(paged_[static_cast<size_t>(row)], layer, keys[row].narrow(1, last, 1), values[row].narrow(1, last, 1), last);
+      pool_->write(paged_[static_cast<size_t>(row)], layer, keys[row].narrow(1, first, count), values[row].narrow(1, first, count), first);
   }
-  for (ops::PagedRow& row : paged_) ++row.length;
   cache_.reset();
 }
 

@@ -45,6 +45,9 @@ class FirstStageRun {
   // An id was fed to its rows: the step of others is its own.
   void advance(int64_t id);
 
+  // For measurements, and behind a prompt: as if so many positions had been fed. What is missing of them is random numbers.
+  void seek(int64_t wanted);
+
   // Its pages go back to the pool and what they hold lies on the host, as it is, until it comes back.
   void park();
   void unpark();
@@ -54,9 +57,8 @@ class FirstStageRun {
   at::Tensor everything() const;               // what was fed, [rows, positions]
   layers::KvCache copy_of_pages() const;       // in the model's dtype, with room for the rest
   bool fits_pages() const;
-  void take_pages(int64_t length);
   void move_in();
-  void take_step_in();
+  void take_in();
   void leave_pages();
 
   const models::FirstStage& model_;

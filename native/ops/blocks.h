@@ -7,9 +7,7 @@
 
 namespace metavoice::ops {
 
-using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
 using Ints8 = int32_t __attribute__((vector_size(8 * sizeof(int32_t))));
-using Words8 = uint32_t __attribute__((vector_size(8 * sizeof(uint32_t))));
 
 constexpr int64_t kBlock = 32;
 
@@ -32,19 +30,10 @@ METAVOICE_INLINE Block spread(const c10::BFloat16* from) {
   return {{(Floats8)(first << 16), (Floats8)(first & 0xFFFF0000U), (Floats8)(second << 16), (Floats8)(second & 0xFFFF0000U)}};
 }
 
-// Halves in the upper half of each word.
-METAVOICE_INLINE Floats8 widen_halves(const Words8& wide) {
-  // Shifted into place, the exponent of a normal number is off by a factor, that of a subnormal by a sum.
-  const Words8 twice = wide + wide;
-  const Floats8 normal = (Floats8)((twice >> 4) + (0xE0U << 23)) * 0x1.0p-112F;
-  const Floats8 subnormal = (Floats8)((twice >> 17) | (126U << 23)) - 0.5F;
-  const Words8 small = (Words8)(twice < (1U << 27));
-  return (Floats8)((wide & 0x80000000U) | (small & (Words8)subnormal) | (~small & (Words8)normal));
-}
-
 METAVOICE_INLINE Block spread(const c10::Half* from) {
   const Words8 first = load<Words8>(from), second = load<Words8>(from + 16);
-  return {{widen_halves(first << 16), widen_halves(first & 0xFFFF0000U), widen_halves(second << 16), widen_halves(second & 0xFFFF0000U)}};
+  return {{widen_halves<Floats8>((Words8)(first << 16)), widen_halves<Floats8>((Words8)(first & 0xFFFF0000U)), widen_halves<Floats8>((Words8)(second << 16)),
+           widen_halves<Floats8>((Words8)(second & 0xFFFF0000U))}};
 }
 
 METAVOICE_INLINE Block spread(const int8_t* from) {
