@@ -173,6 +173,7 @@ const parts = {
       maxQueue: 0,
       cacheRows: 2,
       cachePositions: 0,
+      kvCache: /** @type {const} */ ('float32'),
       deterministic: false,
     };
     const nothing = await engine.loadModel({

@@ -73,6 +73,7 @@ export function describeModel(
     | 'maxQueue'
     | 'cacheRows'
     | 'cachePositions'
+    | 'kvCache'
     | 'deterministic'
   >,
 ): ModelDescription {

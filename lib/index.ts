@@ -9,6 +9,7 @@ export type {
   CheckMode,
   DeviceOption,
   Dtype,
+  KvCache,
   LoadOptions,
   Logger,
   OnProgress,

@@ -89,7 +89,8 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   onProgress?.({ phase: 'load', part: 'model' });
   const sizes = sizesOfManifest(manifest);
   const cache = { cacheRows: rowsOf(sizes), cachePositions: positionsOf(sizes, options) };
-  const run = { device, dtype, quantization, batchSize, maxQueue, ...cache, deterministic };
+  const { kvCache } = policy;
+  const run = { device, dtype, quantization, batchSize, maxQueue, ...cache, kvCache, deterministic };
   const description = describeModel(folder, manifest, run);
   const native = await asking(site, () => engine.loadModel(description));
   if (signal?.aborted) {
@@ -150,13 +151,13 @@ function planFor(
   model: string,
   manifest: Manifest,
   { dtype, quantization }: DevicePolicy,
-  { batchSize, maxSeconds }: ResolvedLoadOptions,
+  { kvCache, batchSize, maxSeconds }: ResolvedLoadOptions,
 ): (device: PlannedDevice, decoder: MemoryPlan['decoder'], quality?: MemoryPlan['quality']) => MemoryPlan {
   return (device, decoder, quality = 'stream') =>
     planMemory(
       sizesOfManifest(manifest),
       device,
-      { dtype, quantization, decoder, batchSize, maxSeconds, quality },
+      { dtype, quantization, kvCache, decoder, batchSize, maxSeconds, quality },
       {
         model,
         runtimeOpen: true,

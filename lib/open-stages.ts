@@ -10,7 +10,7 @@ import { expectedRange, expectedType, isString } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype } from './native/contract.js';
 import { copyOptions, integerOf, numberOf, orDefault } from './option-values.js';
-import type { DeviceOption, Quantization } from './options.js';
+import type { DeviceOption, KvCache, Quantization } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
 import { openModelOf, partOf, SoundStages } from './sound-stages.js';
@@ -26,6 +26,8 @@ export interface StagesOptions {
   dtype?: 'auto' | Dtype;
   /** @default as the model is stored */
   quantization?: Quantization;
+  /** What `firstStageGreedy`, and `firstStageLogits` behind its prompt, keep keys and values in. @default 'auto' */
+  kvCache?: KvCache;
   deterministic?: boolean;
   /** Folder of libtorch. */
   libtorch?: string;
@@ -66,7 +68,7 @@ export class Stages extends SoundStages {
   static async open(modelFolder: string, options?: StagesOptions): Promise<Stages> {
     if (!isString(modelFolder) || modelFolder === '')
       throw expectedType('a folder', 'modelFolder', modelFolder);
-    const known = ['device', 'dtype', 'quantization', 'deterministic', 'libtorch', 'signal'];
+    const known = ['device', 'dtype', 'quantization', 'kvCache', 'deterministic', 'libtorch', 'signal'];
     const copy = { ...copyOptions(options, 'options', known), model: modelFolder };
     const site = callSite(Stages.open);
     return createStages(await asking(site, () => loadModel(resolveLoadOptions(copy), site)));

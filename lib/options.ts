@@ -10,6 +10,8 @@ export { samplingLimits };
 /** `'auto'`, `'cpu'`, `'cuda'` (the GPU with the most free memory) or `'cuda:N'`. */
 export type DeviceOption = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
+export type KvCache = 'auto' | '16bit' | 'int8';
+
 /** A logger in the form of pino: `(fields, message)`. `console` fits, too. */
 export interface Logger {
   debug?(fields: object, message: string): void;
@@ -66,6 +68,13 @@ export interface LoadOptions {
    * @default as the model is stored
    */
   quantization?: Quantization;
+  /**
+   * What the keys and values of the first stage are kept in. `'auto'`: in the numbers of the model, which for a float32 model are
+   * 32 bit. `'16bit'`: in 16 bit, which of a float32 model halves them (float16). `'int8'`: in one byte a number and a scale for each position
+   * and head, about half of 16 bit, for a small loss; on a GPU the steps then go without the kernels, slower.
+   * @default 'auto'
+   */
+  kvCache?: KvCache;
   /**
    * Utterances of the greatest length that memory for keys and values is planned for. All that fit are spoken side by
    * side, in one batch; short ones share the memory of long ones, up to four for each. Integer, 1 to 256.
@@ -252,6 +261,7 @@ export const defaults = {
     download: false,
     device: 'auto',
     dtype: 'auto',
+    kvCache: 'auto',
     batchSize: 1,
     maxQueue: 128,
     deterministic: false,

@@ -29,8 +29,8 @@ import {
   requireOneOf,
   secondsOf,
 } from './option-values.js';
-import { type DeviceOption, defaults, type Quantization } from './options.js';
-import { resolveDevice, resolveDtype, resolveQuantization } from './resolve-options.js';
+import { type DeviceOption, defaults, type KvCache, type Quantization } from './options.js';
+import { resolveDevice, resolveDtype, resolveKvCache, resolveQuantization } from './resolve-options.js';
 import { loadDoor } from './runtime/load.js';
 
 /** A GPU that is thought of, not of this machine. */
@@ -62,6 +62,8 @@ export interface PlanOptions {
    * @default as the model is stored
    */
   quantization?: Quantization;
+  /** @default 'auto': the numbers of the model */
+  kvCache?: KvCache;
   /**
    * What turns codes into sound. `'auto'` plans for the one that it would take: diffusion where the model has it, the device
    * computes it faster than speech, and it fits.
@@ -90,6 +92,7 @@ const planKeys = [
   'device',
   'dtype',
   'quantization',
+  'kvCache',
   'decoder',
   'quality',
   'batchSize',
@@ -109,6 +112,7 @@ const planKeys = [
 export function plan(options?: PlanOptions): MemoryPlan {
   const given = copyOptions(options, 'options', planKeys);
   const wanted = resolveQuantization(given.quantization);
+  const kvCache = resolveKvCache(given.kvCache);
   const decoder = orDefault(given.decoder, defaults.speak.decoder);
   requireOneOf(decoder, ['auto', 'encodec', 'diffusion'], 'decoder');
   const quality = orDefault(given.quality, defaults.speak.quality) as MemoryPlan['quality'];
@@ -125,7 +129,7 @@ export function plan(options?: PlanOptions): MemoryPlan {
     planMemory(
       of,
       device,
-      { dtype, quantization, decoder, quality, batchSize, maxSeconds },
+      { dtype, quantization, kvCache, decoder, quality, batchSize, maxSeconds },
       { model, allows },
     );
   if (decoder === 'diffusion') {

@@ -23,6 +23,7 @@ import {
   type CheckMode,
   type DeviceOption,
   defaults,
+  type KvCache,
   type LoadOptions,
   type Logger,
   longestFlush,
@@ -46,6 +47,7 @@ export interface ResolvedLoadOptions {
   readonly dtype: 'auto' | Dtype;
   /** Null: as the model is stored. */
   readonly quantization: Quantization | null;
+  readonly kvCache: KvCache;
   readonly batchSize: number;
   readonly maxQueue: number;
   /** Null: as long as the model's windows allow. */
@@ -87,6 +89,7 @@ export const loadKeys = [
   'device',
   'dtype',
   'quantization',
+  'kvCache',
   'batchSize',
   'maxQueue',
   'maxSeconds',
@@ -147,6 +150,7 @@ function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoad
     device: resolveDevice(options.device, environment),
     dtype: resolveDtype(options.dtype, environment),
     quantization: resolveQuantization(options.quantization),
+    kvCache: resolveKvCache(options.kvCache),
     batchSize: integerOf(orDefault(options.batchSize, defaults.load.batchSize), 'batchSize', 1, 256),
     maxQueue: integerOf(orDefault(options.maxQueue, defaults.load.maxQueue), 'maxQueue', 0, 65_536),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
@@ -213,6 +217,12 @@ export function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'a
   if (dtype === undefined) return defaults.load.dtype;
   requireOneOf(dtype, ['auto', 'float32', 'float16', 'bfloat16'], name);
   return dtype as 'auto' | Dtype;
+}
+
+export function resolveKvCache(value: unknown): KvCache {
+  const asked = orDefault(value, defaults.load.kvCache);
+  requireOneOf(asked, ['auto', '16bit', 'int8'], 'kvCache');
+  return asked as KvCache;
 }
 
 /** Null: as the model is stored. */

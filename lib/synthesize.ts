@@ -36,7 +36,7 @@ function sharedModel(options: ResolvedLoadOptions, site: CallSite): Promise<Meta
   const { model, download, device, dtype, quantization, batchSize, maxQueue, deterministic, libtorch } =
     options;
   const facts = [model, download, device, dtype, quantization, batchSize, maxQueue, deterministic, libtorch];
-  const key = JSON.stringify(facts);
+  const key = JSON.stringify([...facts, options.kvCache]);
   let task = models.get(key);
   if (!task) {
     task = new SharedTask(

@@ -15,6 +15,7 @@ export const loadArguments = {
   device: { type: 'string' },
   dtype: { type: 'string' },
   quantization: { type: 'string' },
+  'kv-cache': { type: 'string' },
   libtorch: { type: 'string' },
 } as const;
 
@@ -23,6 +24,7 @@ export const loadHelp = `  --model, -m M       folder of the model, or its hub i
   --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
   --quantization Q    weights of the first stage: none, int8 or int4; default as the model is stored
+  --kv-cache K        auto, 16bit or int8: what keys and values are kept in
   --libtorch DIR      folder of libtorch (METAVOICE_LIBTORCH)`;
 
 type LoadValues = {
@@ -34,7 +36,7 @@ type LoadValues = {
 /** The values go through as they are: the library judges them. */
 export function loadOptions(values: LoadValues, terminal: Terminal): LoadOptions {
   const { model, download, device, dtype, quantization, libtorch } = values;
-  const given = { model, download, device, dtype, quantization, libtorch };
+  const given = { model, download, device, dtype, quantization, kvCache: values['kv-cache'], libtorch };
   return {
     ...(given as LoadOptions),
     signal: terminal.signal,

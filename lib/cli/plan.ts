@@ -16,6 +16,7 @@ Says what a model takes of a device's memory, part by part, and whether it fits.
   --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
   --quantization Q    none, int8 or int4; default as the model is stored
+  --kv-cache K        auto, 16bit or int8
   --decoder D         auto, encodec or diffusion
   --quality Q         stream or whole: how diffusion goes
   --batch-size N      utterances at the same time, default 1
@@ -29,6 +30,7 @@ const known = {
   device: { type: 'string' },
   dtype: { type: 'string' },
   quantization: { type: 'string' },
+  'kv-cache': { type: 'string' },
   decoder: { type: 'string' },
   quality: { type: 'string' },
   'batch-size': { type: 'string' },
@@ -44,7 +46,8 @@ export async function run(args: string[], terminal: Terminal): Promise<void> {
   const { cards: withCards = false, json = false } = values;
   const batchSize = numberArgument(values['batch-size'], 'batch-size');
   const maxSeconds = numberArgument(values['max-seconds'], 'max-seconds');
-  const request = { model, device, dtype, quantization, decoder, quality, batchSize, maxSeconds };
+  const kvCache = values['kv-cache'];
+  const request = { model, device, dtype, quantization, kvCache, decoder, quality, batchSize, maxSeconds };
   const found = plan(request as PlanOptions);
   const table = withCards ? cardTable(publishedSizes) : null;
   const text = json

@@ -25,9 +25,10 @@ const mostTold = 4;
 
 /** `float16 with int8 weights and diffusion` */
 export function describeRequest(request: MemoryRequest): string {
-  const { dtype, quantization, decoder, batchSize, quality } = request;
+  const { dtype, quantization, kvCache = 'auto', decoder, batchSize, quality } = request;
   const extras = [
     ...(quantization === 'none' ? [] : [`${quantization} weights`]),
+    ...(kvCache === 'auto' ? [] : [`kvCache '${kvCache}'`]),
     ...(decoder === 'diffusion' ? [quality === 'whole' ? 'diffusion of the whole' : 'diffusion'] : []),
     ...(batchSize > 1 ? [`a batch of ${batchSize}`] : []),
   ];
@@ -48,13 +49,14 @@ export function alternativesTo(
 }
 
 /** Settings that can be changed one by one. */
-function choices({ dtype, quantization, decoder, quality }: MemoryRequest, gpu: boolean): Change[] {
+function choices({ dtype, quantization, kvCache, decoder, quality }: MemoryRequest, gpu: boolean): Change[] {
   return [
     ...(decoder === 'diffusion' && quality === 'whole' ? [{ quality: 'stream' } as const] : []),
     ...(decoder === 'diffusion' ? [{ decoder: 'encodec' } as const] : []),
     ...(dtype === 'float32' ? [{ dtype: gpu ? 'float16' : 'bfloat16' } as const] : []),
     ...(quantization === 'none' ? [{ quantization: 'int8' } as const] : []),
     ...(quantization !== 'int4' ? [{ quantization: 'int4' } as const] : []),
+    ...(kvCache !== 'int8' ? [{ kvCache: 'int8' } as const] : []),
   ];
 }
 
@@ -113,12 +115,13 @@ export function describeAlternatives(alternatives: readonly Alternative[]): stri
 }
 
 function describeChange(change: Change): string {
-  const { dtype, quantization, decoder, batchSize, maxSeconds, quality } = change;
+  const { dtype, quantization, kvCache, decoder, batchSize, maxSeconds, quality } = change;
   return [
     ...(quality === undefined ? [] : [`quality '${quality}'`]),
     ...(decoder === undefined ? [] : [`decoder '${decoder}'`]),
     ...(dtype === undefined ? [] : [`dtype '${dtype}'`]),
     ...(quantization === undefined ? [] : [`${quantization} weights`]),
+    ...(kvCache === undefined ? [] : [`kvCache '${kvCache}'`]),
     ...(batchSize === undefined ? [] : [`batchSize ${batchSize}`]),
     ...(maxSeconds == null ? [] : [`maxSeconds ${maxSeconds}`]),
   ].join(' and ');

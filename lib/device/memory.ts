@@ -4,13 +4,17 @@
  */
 
 import { int4Group } from '../checkpoint/names.js';
-import type { Dtype, Quantization } from '../native/contract.js';
+import type { CacheDtype, Dtype, Quantization } from '../native/contract.js';
+import type { KvCache } from '../options.js';
+import { decideKvCache } from './kv-cache.js';
 import type { BandSizes, DiffusionSizes, ModelSizes, StageSizes } from './model-sizes.js';
 
 /** What decides the bytes of a model of given sizes. */
 export interface MemoryRequest {
   readonly dtype: Dtype;
   readonly quantization: Quantization;
+  /** `'auto'` when omitted. */
+  readonly kvCache?: KvCache;
   readonly decoder: 'encodec' | 'diffusion';
   /** Utterances that hold a key-value cache at the same time. */
   readonly batchSize: number;
@@ -60,7 +64,8 @@ const bytesOf: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, bfloa
 export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: boolean): MemoryParts {
   const { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer } = sizes;
   const { dtype, quantization, decoder, batchSize } = request;
-  const cache = firstStage ? rowsOf(sizes) * cacheBytes(firstStage, dtype, positionsOf(sizes, request)) : 0;
+  const cacheIn = (kept: CacheDtype) =>
+    firstStage ? rowsOf(sizes) * cacheBytes(firstStage, kept, positionsOf(sizes, request)) : 0;
   return {
     firstStage: firstStage ? stageBytes(firstStage, { dtype, quantization, gpu }) : 0,
     secondStage: secondStage ? stageBytes(secondStage, { dtype, quantization: 'none', gpu }) : 0,
@@ -70,10 +75,10 @@ export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: bool
     diffusion: decoder === 'diffusion' ? (diffusion?.parameters ?? 0) * bytesOf[dtype] : 0,
     // In the order in which they are read, beside the mapped file they came from.
     enhancer: gpu ? 0 : (enhancer?.parameters ?? 0) * 4 * 2,
-    keyValueCache: cache * batchSize,
+    keyValueCache: cacheIn(cacheDtypeOf(request, gpu)) * batchSize,
     working: workingBytes(sizes, request, gpu),
     redo:
-      (firstStage ? redoBytes(firstStage, request, cache) : 0) +
+      (firstStage ? redoBytes(firstStage, request, cacheIn(dtype)) : 0) +
       (diffusion && decoder === 'diffusion' ? diffusionRedoBytes(diffusion, dtype, gpu) : 0),
     runtime: gpu ? gpuRuntime : cpuRuntime,
   };
@@ -146,9 +151,14 @@ export function positionsOf(
   return Math.min(window, textIds(maxSeconds) + codebooks * Math.ceil(maxSeconds * codec.frameRate));
 }
 
-/** Of one row. */
-const cacheBytes = ({ layers, width }: StageSizes, dtype: Dtype, positions: number): number =>
-  2 * layers * width * positions * bytesOf[dtype];
+/** What keys and values of a request are kept in. */
+export const cacheDtypeOf = ({ kvCache = 'auto', dtype }: MemoryRequest, gpu: boolean): CacheDtype =>
+  decideKvCache(kvCache, dtype, gpu).dtype;
+
+/** Of one row. In int8 each head of a position has a float32 scale for its key, and one for its value. */
+function cacheBytes({ layers, heads, width }: StageSizes, kept: CacheDtype, positions: number): number {
+  return 2 * layers * positions * (kept === 'int8' ? width + 4 * heads : width * bytesOf[kept]);
+}
 
 /**
  * One matrix upcast at a time; a float16 cache whose numbers don't fit is widened, for one utterance at a time. A quantised

@@ -15,6 +15,7 @@ import { product } from '../checkpoint/torch-file.js';
 export type StageSizes = Pick<
   TransformerManifest,
   | 'layers'
+  | 'heads'
   | 'width'
   | 'feedForward'
   | 'positions'
@@ -51,6 +52,7 @@ export interface ModelSizes {
 export const publishedSizes: ModelSizes = {
   firstStage: {
     layers: 24,
+    heads: 16,
     width: 2048,
     feedForward: 5632,
     positions: 2048,
@@ -62,6 +64,7 @@ export const publishedSizes: ModelSizes = {
   },
   secondStage: {
     layers: 6,
+    heads: 6,
     width: 384,
     feedForward: 1536,
     positions: 1024,

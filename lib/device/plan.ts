@@ -1,9 +1,9 @@
 /** Whether a model fits a device, and what would if it does not. Pure: sizes, a device and a request in, a plan out. */
 
-import type { Dtype, Quantization } from '../native/contract.js';
+import type { CacheDtype, Dtype, Quantization } from '../native/contract.js';
 import { sizeWords } from '../size-words.js';
 import { type Alternative, alternativesTo, describeAlternatives, describeRequest } from './alternatives.js';
-import { type MemoryParts, type MemoryRequest, memoryParts, totalOf } from './memory.js';
+import { cacheDtypeOf, type MemoryParts, type MemoryRequest, memoryParts, totalOf } from './memory.js';
 import type { ModelSizes } from './model-sizes.js';
 
 export type { Alternative, MemoryParts };
@@ -28,6 +28,8 @@ export interface MemoryPlan {
   readonly computeCapability: string | null;
   readonly dtype: Dtype;
   readonly quantization: Quantization;
+  /** What keys and values are kept in. */
+  readonly kvCache: CacheDtype;
   readonly decoder: 'encodec' | 'diffusion';
   readonly batchSize: number;
   /** Seconds of the longest utterance that is planned for; null: what the window holds. */
@@ -88,6 +90,7 @@ export function planMemory(
     name: device.name,
     computeCapability: device.computeCapability,
     ...request,
+    kvCache: cacheDtypeOf(request, gpu),
     quality: request.quality ?? 'stream',
     parts,
     total,

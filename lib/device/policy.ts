@@ -1,11 +1,11 @@
 /**
- * The one place that decides device, dtype and quantisation. Pure: facts and a request in, a decision with its reason
- * in words out. Everything native receives what is resolved here; nobody else asks the hardware.
+ * The one place that decides device, dtype and quantisation, and with `kv-cache.ts` what keys and values are kept in.
+ * Pure: facts and a request in, a decision with its reason in words out. Everything native receives what is resolved here; nobody else asks the hardware.
  */
 
 import { MetaVoiceError } from '../errors.js';
-import type { CpuFacts, CudaDeviceFacts, CudaFacts, Dtype } from '../native/contract.js';
-import type { DeviceOption, Quantization } from '../options.js';
+import type { CacheDtype, CpuFacts, CudaDeviceFacts, CudaFacts, Dtype } from '../native/contract.js';
+import type { DeviceOption, KvCache, Quantization } from '../options.js';
 import {
   adviseBuild,
   capabilityOf,
@@ -19,6 +19,7 @@ import {
   refuseDriver,
 } from '../runtime/cuda-builds.js';
 import { explainNoDevices } from '../runtime/driver.js';
+import { decideKvCache } from './kv-cache.js';
 
 /** What is known of the libtorch that would compute. */
 export interface LibtorchFacts {
@@ -45,6 +46,8 @@ export interface DeviceRequest {
   device: DeviceOption;
   dtype: 'auto' | Dtype;
   quantization: Quantization;
+  /** `'auto'` when omitted. */
+  kvCache?: KvCache;
 }
 
 export interface DevicePolicy {
@@ -67,6 +70,8 @@ export interface DevicePolicy {
   readonly dtype: Dtype;
   /** The weights of the first stage. */
   readonly quantization: Quantization;
+  /** What keys and values are kept in. */
+  readonly kvCache: CacheDtype;
   /** Why, in words. */
   readonly reason: string;
   /** There is a GPU, `auto` was asked for, and it is not used. */
@@ -173,12 +178,19 @@ function onCpu(cpu: CpuFacts, request: DeviceRequest, whyNoGpu: string[]): Devic
   const emulated = slow ? ', which emulates it: expect it to be slow' : '';
   const why =
     request.dtype === 'auto' ? own.reason : `dtype ${asked} was asked for on cpu (${cpu.name})${emulated}`;
+  const cache = decideKvCache(request.kvCache ?? 'auto', asked, false);
   return {
     device: 'cpu',
     name: cpu.name,
     computeCapability: null,
     ...numbers(asked, request),
-    reason: [why, ...quantizationWords(request, cpu), ...whyNoGpu].join('; '),
+    kvCache: cache.dtype,
+    reason: [
+      why,
+      ...quantizationWords(request, cpu),
+      ...(cache.reason ? [cache.reason] : []),
+      ...whyNoGpu,
+    ].join('; '),
     fellBack: whyNoGpu.length > 0,
   };
 }
@@ -196,12 +208,19 @@ function onCuda(
     request.dtype === 'auto'
       ? own.reason
       : `dtype ${asked} was asked for, which ${describeGpu(gpu)} computes natively`;
+  const cache = decideKvCache(request.kvCache ?? 'auto', asked, true);
   return {
     device: `cuda:${gpu.index}`,
     name: gpu.name,
     computeCapability: gpu.computeCapability,
     ...numbers(asked, request),
-    reason: [why, ...quantizationWords(request, null), ...reasons].join('; '),
+    kvCache: cache.dtype,
+    reason: [
+      why,
+      ...quantizationWords(request, null),
+      ...(cache.reason ? [cache.reason] : []),
+      ...reasons,
+    ].join('; '),
     fellBack: false,
   };
 }

@@ -28,7 +28,7 @@ import { checkEnvironment, checkMemory, checkNode, packageVersion } from './syst
 export interface DoctorOptions
   extends Pick<
     LoadOptions,
-    'model' | 'device' | 'dtype' | 'quantization' | 'libtorch' | 'signal' | 'onProgress'
+    'model' | 'device' | 'dtype' | 'quantization' | 'kvCache' | 'libtorch' | 'signal' | 'onProgress'
   > {
   /** Compute with large models, too. */
   deep?: boolean;

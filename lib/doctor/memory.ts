@@ -10,13 +10,14 @@ import type { Check } from './check.js';
  * The plan of the model that would be loaded. Where none is named and none ships it is of the published one: then what does
  * not fit is no problem yet.
  */
-export function checkPlan({ model, device, dtype, quantization }: LoadOptions): Check {
+export function checkPlan({ model, device, dtype, quantization, kvCache }: LoadOptions): Check {
   const named = model ?? (process.env.METAVOICE_MODEL || defaults.load.model);
   const options = {
     ...((!namesBundled(named) || shipsBundled()) && { model: named }),
     ...(device !== undefined && { device }),
     ...(dtype !== undefined && { dtype }),
     ...(quantization !== undefined && { quantization }),
+    ...(kvCache !== undefined && { kvCache }),
   } as PlanOptions;
   const found = plan(options);
   const { total, available, fits, advice, parts, alternatives } = found;

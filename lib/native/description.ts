@@ -2,6 +2,9 @@
 
 export type Dtype = 'float32' | 'float16' | 'bfloat16';
 
+/** Of keys and values in pages. */
+export type CacheDtype = Dtype | 'int8';
+
 export type Quantization = 'none' | 'int8' | 'int4';
 
 export interface TransformerDescription {
@@ -89,5 +92,7 @@ export interface ModelDescription {
   cacheRows: number;
   /** Positions of the longest utterance that the pool is planned for; 0: those of the window. */
   cachePositions: number;
+  /** What pages hold: the model's dtype, int8, or float16 of a float32 model. */
+  kvCache: CacheDtype;
   deterministic: boolean;
 }

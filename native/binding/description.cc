@@ -13,6 +13,10 @@ at::ScalarType dtype_of(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "expected float32, float16 or bfloat16 for `dtype` but received " + name);
 }
 
+at::ScalarType page_dtype_of(const Napi::Value& value) {
+  return string_of(value, "kvCache") == "int8" ? at::kChar : dtype_of(value);
+}
+
 core::Quantization quantization_of(const Napi::Value& value) {
   const std::string name = string_of(value, "quantization");
   if (name == "none") return core::Quantization::none;
@@ -76,6 +80,7 @@ engine::ModelDescription description_of(const Napi::Object& value) {
   result.max_queue = integer_of(value.Get("maxQueue"), "maxQueue");
   result.rows = integer_of(value.Get("cacheRows"), "cacheRows");
   result.positions = integer_of(value.Get("cachePositions"), "cachePositions");
+  result.pages = page_dtype_of(value.Get("kvCache"));
   result.deterministic = boolean_of(value.Get("deterministic"), "deterministic");
   read_part(value, "firstStage", result.first_stage, [](const Napi::Object& part, models::FirstStageConfig& config) {
     read_transformer(part, config);

@@ -23,7 +23,7 @@ at::Tensor FirstStageRun::prompt(const at::Tensor& text, layers::KvPool* pool) {
   cache_.emplace(model_.make_cache(rows_, pool != nullptr ? text.size(0) : capacity_));
   const at::Tensor logits = evaluate(prompt_);
   pool_ = pool;
-  if (pool_ != nullptr && cache_->dtype() == pool_->dtype()) move_in();
+  if (pool_ != nullptr && fits_pages()) move_in();
   else cache_->grow(capacity_);
   return logits;
 }
@@ -31,16 +31,17 @@ at::Tensor FirstStageRun::prompt(const at::Tensor& text, layers::KvPool* pool) {
 at::Tensor FirstStageRun::step(int64_t id) {
   core::require(positions() > 0, "a prompt before the first id");
   const bool visits = paged();
-  if (visits) cache_.emplace(taken_out(capacity_, at::TensorOptions().device(model_.device()).dtype(model_.dtype())));
+  if (visits) cache_.emplace(copy_of_pages());
   ids_.push_back(id);
   const at::Tensor logits = evaluate(at::full({rows_, 1}, id, prompt_.options()));
-  // Numbers that need float32 stay outside.
-  if (visits && cache_->dtype() == pool_->dtype()) move_in();
+  if (visits && fits_pages()) take_in();
+  else if (visits) leave_pages();
   return logits;
 }
 
 int64_t FirstStageRun::positions() const {
   if (paged()) return paged_[0].length;
+  if (parked_) return parked_->length;
   return cache_ ? cache_->length() : 0;
 }
 
@@ -62,12 +63,12 @@ void FirstStageRun::seek(int64_t wanted) {
   const int64_t missing = wanted - positions();
   if (missing > 0) {
     const bool visits = paged();
-    if (visits) cache_.emplace(taken_out(capacity_, at::TensorOptions().device(model_.device()).dtype(model_.dtype())));
+    if (visits) cache_.emplace(copy_of_pages());
     const at::Tensor first = cache_->view(0).first;
     const at::Tensor noise = at::randn({rows_, first.size(1), missing, first.size(3)}, first.options());
     for (int64_t layer = 0; layer < cache_->layers(); ++layer) cache_->append(layer, noise, noise);
     cache_->advance(missing);
-    if (visits) move_in();
+    if (visits) take_in();
   }
   for (ops::PagedRow& row : paged_) row.length = wanted;
   if (cache_) cache_->rewind(cache_->length() - wanted);
@@ -75,44 +76,72 @@ void FirstStageRun::seek(int64_t wanted) {
 
 void FirstStageRun::park() {
   if (!paged()) return;
-  cache_.emplace(taken_out(positions(), at::TensorOptions().device(at::kCPU).dtype(model_.dtype())));
-  parked_ = true;
+  Parked parked{positions(), {}};
+  for (const ops::PagedRow& row : paged_) {
+    std::vector<at::Tensor>& pages = parked.pages.emplace_back();
+    for (int64_t layer = 0; layer < pool_->layers(); ++layer) pages.push_back(pool_->copy_out(row, layer));
+  }
+  parked_ = std::move(parked);
+  leave_pages();
 }
 
 void FirstStageRun::unpark() {
   if (!parked_) return;
-  move_in();
-  parked_ = false;
+  paged_.resize(static_cast<size_t>(rows_));
+  for (ops::PagedRow& row : paged_)
+    for (; row.length < parked_->length; ++row.length) pool_->extend(row);
+  for (size_t row = 0; row < paged_.size(); ++row)
+    for (size_t layer = 0; layer < parked_->pages[row].size(); ++layer)
+      pool_->copy_in(paged_[row], static_cast<int64_t>(layer), parked_->pages[row][layer]);
+  parked_.reset();
 }
 
-layers::KvCache FirstStageRun::taken_out(int64_t capacity, const at::TensorOptions& options) {
-  layers::KvCache cache = model_.make_cache(rows_, capacity, options);
-  const int64_t count = positions();
+layers::KvCache FirstStageRun::copy_of_pages() const {
+  const at::TensorOptions options = at::TensorOptions().device(model_.device()).dtype(model_.dtype());
+  layers::KvCache cache = model_.make_cache(rows_, capacity_, options);
   for (int64_t layer = 0; layer < cache.layers(); ++layer) {
     std::vector<at::Tensor> keys, values;
     for (const ops::PagedRow& row : paged_) {
       const auto [row_keys, row_values] = pool_->read(row, layer);
-      keys.push_back(row_keys);
-      values.push_back(row_values);
+      keys.push_back(row_keys.to(options));
+      values.push_back(row_values.to(options));
     }
     cache.append(layer, at::stack(keys), at::stack(values));
   }
-  cache.advance(count);
+  cache.advance(positions());
+  return cache;
+}
+
+// Numbers that need float32 stay outside.
+bool FirstStageRun::fits_pages() const {
+  if (cache_->dtype() != model_.dtype() || cache_->restarted()) return false;
+  for (int64_t layer = 0; layer < cache_->layers(); ++layer) {
+    const auto [keys, values] = cache_->view(layer);
+    if (!pool_->holds(keys) || !pool_->holds(values)) return false;
+  }
+  return true;
+}
+
+void FirstStageRun::leave_pages() {
   for (ops::PagedRow& row : paged_) pool_->release(row);
   paged_.clear();
-  return cache;
 }
 
 void FirstStageRun::move_in() {
   paged_.resize(static_cast<size_t>(rows_));
-  const int64_t count = cache_->length();
+  take_in();
+}
+
+// What the cache holds behind what the pages do goes there, too.
+void FirstStageRun::take_in() {
+  const int64_t first = positions(), count = cache_->length() - first;
   for (ops::PagedRow& row : paged_)
-    for (row.length = 0; row.length < count; row.length += ops::kPagePositions) pool_->extend(row);
+    for (; row.length < first + count; ++row.length) pool_->extend(row);
   for (int64_t layer = 0; layer < cache_->layers(); ++layer) {
     const auto [keys, values] = cache_->view(layer);
-    for (int64_t row = 0; row < rows_; ++row) pool_->write(paged_[static_cast<size_t>(row)], layer, keys[row], values[row]);
+    for (int64_t row = 0; row < rows_; ++row)
+      pool_->write(paged_[static_cast<size_t>(row)], layer, keys[row].narrow(1, first, count), values[row].narrow(1, first, count), first);
   }
-  for (ops::PagedRow& row : paged_) row.length = count;
   cache_.reset();
 }
 
@@ -124,9 +153,11 @@ at::Tensor FirstStageRun::evaluate(const at::Tensor& ids) {
       return model_.forward(ids, conditioning_, *cache_, precision);
     });
   } catch (const core::Error& error) {
-    if (error.code() != "ERR_NUMERIC" || model_.dtype() == at::kFloat || before == 0) throw;
+    const bool narrow = model_.dtype() != at::kFloat || (paged() && pool_->dtype() == at::kHalf);
+    if (error.code() != "ERR_NUMERIC" || !narrow || before == 0) throw;
   }
-  // An earlier step may have left an infinity in the cache that its own logits did not show.
+  // An earlier step may have left an infinity in the cache, or in the pages it was copied from, that its own logits did not show.
+  if (model_.dtype() == at::kFloat) ++redone_;
   cache_->restart_in_float32();
   return require_finite(model_.forward(everything(), conditioning_, *cache_, models::Precision::float32), kName);
 }

@@ -1,6 +1,7 @@
 // The first stage over one growing sequence of ids: its keys and values, its rows of guidance, and the second chance in
 // float32 of a step that overflowed. Its memory is pages of the common pool, in which it steps together with others, or a
-// cache of its own, in which it steps alone.
+// cache of its own, in which it steps alone. Pages are written once: what is in them keeps its bits, even where a step is taken
+// alone, from a copy, or where they lie on the host meanwhile.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -47,23 +48,31 @@ class FirstStageRun {
   // For measurements, and behind a prompt: as if so many positions had been fed. What is missing of them is random numbers.
   void seek(int64_t wanted);
 
-  // Its pages go back to the pool and what they hold lies on the host, until it comes back.
+  // Its pages go back to the pool and what they hold lies on the host, as it is, until it comes back.
   void park();
   void unpark();
 
  private:
   at::Tensor evaluate(const at::Tensor& ids);  // [rows, positions] behind the cache
   at::Tensor everything() const;               // what was fed, [rows, positions]
-  layers::KvCache taken_out(int64_t capacity, const at::TensorOptions& options);
+  layers::KvCache copy_of_pages() const;       // in the model's dtype, with room for the rest
+  bool fits_pages() const;
   void move_in();
+  void take_in();
+  void leave_pages();
 
   const models::FirstStage& model_;
   int64_t rows_;
   int64_t capacity_;
   std::optional<layers::KvCache> cache_;  // while alone
   layers::KvPool* pool_ = nullptr;
-  bool parked_ = false;
   std::vector<ops::PagedRow> paged_;      // while in the pool, one for each row
+  // While parked.
+  struct Parked {
+    int64_t length;
+    std::vector<std::vector<at::Tensor>> pages;  // [row][layer]
+  };
+  std::optional<Parked> parked_;
   at::Tensor conditioning_;               // [rows, 1, width]
   at::Tensor prompt_;                     // [rows, T]
   std::vector<int64_t> ids_;

@@ -48,7 +48,7 @@ SpeechModel::SpeechModel(const ModelDescription& description)
   if (description.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   if (const auto& part = description.first_stage) {
     const core::Weights weights = open(part->file, description.dtype, description.quantization);
-    first_stage_.emplace(weights, part->config);
+    first_stage_.emplace(weights, part->config, description.pages);
     weight_bytes_ += weights.bytes_used();
   }
   if (const auto& part = description.second_stage) {

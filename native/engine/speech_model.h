@@ -43,6 +43,7 @@ struct ModelDescription {
   int64_t rows = 2;
   int64_t positions = 0;
   bool deterministic = false;
+  std::optional<at::ScalarType> pages = {};  // of keys and values: models/first_stage.h
 };
 
 // What turns a latent into sound by diffusion, and gives it the levels of the codec's own decoder.

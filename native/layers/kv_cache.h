@@ -28,6 +28,8 @@ class KvCache {
   int64_t rows() const { return shape_[0]; }
   int64_t capacity() const { return shape_[2]; }
   at::ScalarType dtype() const { return options_.dtype().toScalarType(); }
+  // Whether it forgot everything once, so that positions may be others than they were.
+  bool restarted() const { return restarted_; }
 
   // keys, values [rows, heads, positions, head width] go behind what is there; the views of all of it come back.
   std::pair<at::Tensor, at::Tensor> append(int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
@@ -66,6 +68,7 @@ class KvCache {
   void restart_in_float32() {
     options_ = options_.dtype(at::kFloat);
     length_ = 0;
+    restarted_ = true;
     for (auto* side : {&keys_, &values_})
       for (at::Tensor& tensor : *side) {
         tensor = at::Tensor();
@@ -86,6 +89,7 @@ class KvCache {
   std::vector<int64_t> shape_;  // rows, heads, capacity, head width
   at::TensorOptions options_;
   int64_t length_ = 0;
+  bool restarted_ = false;
   std::vector<at::Tensor> keys_;    // per layer
   std::vector<at::Tensor> values_;
 };

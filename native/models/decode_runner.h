@@ -25,7 +25,7 @@ class DecodeRunner {
   DecodeRunner(const DecodeRunner&) = delete;
   DecodeRunner& operator=(const DecodeRunner&) = delete;
 
-  // Whether it serves so many rows over these pages.
+  // Whether it serves so many rows over these pages: those of the network's dtype.
   bool serves(int64_t rows, const ops::PagedMemory& memory) const;
 
   // As FirstStage::step: ids and positions [rows or more] int64, conditioning [rows or more, width] -> logits, which must

@@ -5,8 +5,10 @@
 
 namespace metavoice::models {
 
-FirstStage::FirstStage(const core::Weights& weights, const FirstStageConfig& config)
-    : config_(config), network_(Transformer::load(weights, config)) {
+FirstStage::FirstStage(const core::Weights& weights, const FirstStageConfig& config, std::optional<at::ScalarType> pages)
+    : config_(config), network_(Transformer::load(weights, config)), page_dtype_(pages.value_or(network_.dtype())) {
+  const bool holds = page_dtype_ == network_.dtype() || page_dtype_ == at::kChar || (page_dtype_ == at::kHalf && network_.dtype() == at::kFloat);
+  core::require(holds, "keys and values in the model's dtype, in int8, or of a float32 model in float16");
   const int64_t entries = network_.vocabulary();
   const bool sound = network_.tokens.size() == 1 && network_.heads.size() == 1 && network_.heads[0].size(0) == entries &&
                      config.codebook_size > 0 && config.end_of_audio == 2 * config.codebook_size &&
@@ -35,7 +37,7 @@ layers::KvPool FirstStage::make_pool(int64_t pages) const {
 layers::KvPool FirstStage::make_probe_pool(int64_t pages) const { return make_pool(1, pages); }
 
 layers::KvPool FirstStage::make_pool(int64_t layers, int64_t pages) const {
-  return {{layers, network_.attention_heads, network_.head_width()}, pages, at::TensorOptions().device(network_.device()).dtype(network_.dtype())};
+  return {{layers, network_.attention_heads, network_.head_width()}, pages, at::TensorOptions().device(network_.device()).dtype(page_dtype_)};
 }
 
 at::Tensor FirstStage::branches(const at::Tensor& prompt, int64_t rows) const {

@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "layers/kv_cache.h"
 #include "layers/kv_pool.h"
 #include "models/decode_runner.h"
@@ -21,13 +23,15 @@ struct FirstStageConfig : TransformerConfig {
 
 class FirstStage {
  public:
-  FirstStage(const core::Weights& weights, const FirstStageConfig& config);
+  // Steps of many keep keys and values in pages of this dtype; absent: of the model's own.
+  FirstStage(const core::Weights& weights, const FirstStageConfig& config, std::optional<at::ScalarType> pages = {});
 
   const FirstStageConfig& config() const { return config_; }
   int64_t window() const { return network_.window(); }
   int64_t vocabulary() const { return network_.vocabulary(); }
   int64_t speaker_width() const { return network_.speaker_width(); }
   at::ScalarType dtype() const { return network_.dtype(); }
+  at::ScalarType page_dtype() const { return page_dtype_; }
 
   at::Device device() const { return network_.device(); }
 
@@ -51,7 +55,7 @@ class FirstStage {
   // Steps on a GPU go by our own kernels, where they are there and serve; null: by libtorch alone.
   void use_kernels(const ops::DecodeKernels* kernels) { runner_ = DecodeRunner::of(network_, kernels); }
   // Whether they do, so that the bits of a row of a step depend on that row alone.
-  bool has_kernels() const { return runner_ != nullptr; }
+  bool has_kernels() const { return runner_ != nullptr && page_dtype_ == dtype(); }
 
   // One step of many rows of any length: ids and positions [rows or more] int64, conditioning [rows or more, width]. What
   // is more than the rows given is padding. -> logits [rows or more, vocabulary] float32
@@ -72,6 +76,7 @@ class FirstStage {
 
   FirstStageConfig config_;
   Transformer network_;
+  at::ScalarType page_dtype_;
   std::unique_ptr<DecodeRunner> runner_;
 };
 

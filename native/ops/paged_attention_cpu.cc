@@ -2,166 +2,78 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "core/error.h"
 #include "core/team.h"
 #include "ops/paged_attention.h"
-#include "ops/vectors.h"
+#include "ops/paged_attention_head.h"
 
 namespace metavoice::ops {
 
 namespace {
 
-METAVOICE_INLINE Floats larger(const Floats& a, const Floats& b) {
-  const Ints first = a > b;
-  return (Floats)((first & (Ints)a) | (~first & (Ints)b));
-}
+static_assert(kPagePositions == kBlock);
 
-// e^x for x <= 0, within 2 units in the last place (the polynomial of Cephes' expf); below -87 it is 0.
-METAVOICE_INLINE Floats exponential(const Floats& x) {
-  constexpr float kRound = 12582912.0F;  // 1.5 · 2^23: adding it rounds to an integer, which its lowest bits then hold
-  const Ints vanishes = x < -87.0F;
-  const Floats shifted = x * 1.44269504088896341F + kRound;
-  const Floats whole = shifted - kRound;
-  const Floats r = (x - whole * 0.693359375F) - whole * -2.12194440e-4F;
-  Floats p = r * 1.9875691500e-4F + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  const Floats value = p * r * r + r + 1.0F;
-  const Ints scale = ((Ints)shifted - 0x4B400000) << 23;
-  return (Floats)(((Ints)value + scale) & ~vanishes);
-}
-
-template <class T>
-struct Head {
-  const float* query;  // [width], scaled
-  const std::vector<const T*>* pages;  // of keys [width, 32]; the values of the same head lie `values` behind
-  int64_t values;
-  int64_t length;
-  int64_t width;
-  float* scores;  // room for all pages
-  float* result;  // [width]
-};
-
-// Fills `scores`; what lies behind the last position becomes -inf. -> the largest one
-template <class T>
-METAVOICE_INLINE float score(const Head<T>& head) {
-  static_assert(kPagePositions == 2 * kLanes);
-  Floats largest = {};
-  largest -= std::numeric_limits<float>::infinity();
-  const auto pages = static_cast<int64_t>(head.pages->size());
-  for (int64_t page = 0; page < pages; ++page) {
-    const T* keys = (*head.pages)[static_cast<size_t>(page)];
-    Floats first = {}, second = {};
-    for (int64_t i = 0; i < head.width; ++i, keys += kPagePositions) {
-      first += head.query[i] * floats(keys);
-      second += head.query[i] * floats(keys + kLanes);
-    }
-    float* scores = head.scores + page * kPagePositions;
-    std::memcpy(scores, &first, sizeof(first));
-    std::memcpy(scores + kLanes, &second, sizeof(second));
-    for (int64_t i = head.length - page * kPagePositions; i < kPagePositions; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-    largest = larger(larger(largest, floats(scores)), floats(scores + kLanes));
+// The same numbers as quantize_vectors(), of one vector with zeros behind it up to a multiple of 8. -> its scale
+float quantize(const std::vector<float>& vector, int8_t* numbers) {
+  Floats8 greatest = {};
+  Ints8 strange = {};
+  for (size_t i = 0; i < vector.size(); i += 8) {
+    const Floats8 values = load<Floats8>(vector.data() + i);
+    strange |= values != values;
+    greatest = larger(greatest, (Floats8)((Ints8)values & 0x7FFFFFFF));
   }
-  float result = largest[0];
-  for (int64_t lane = 1; lane < kLanes; ++lane) result = std::max(result, largest[lane]);
-  return result;
-}
-
-// scores -> their exponentials; -> the sum of them
-METAVOICE_INLINE float exponentials(float* scores, int64_t count, float largest) {
-  Floats sums = {};
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Floats value = exponential(floats(scores + i) - largest);
-    std::memcpy(scores + i, &value, sizeof(value));
-    sums += value;
+  float most = 0;
+  bool all = true;  // of them are numbers
+  for (int64_t lane = 0; lane < 8; ++lane) {
+    most = std::max(most, greatest[lane]);
+    all = all && strange[lane] == 0;
   }
-  float result = 0;
-  for (int64_t lane = 0; lane < kLanes; ++lane) result += sums[lane];
-  return result;
-}
-
-// The weighted sum of the values, in 16 · Blocks columns.
-template <int Blocks, class T>
-METAVOICE_INLINE void weigh_columns(const Head<T>& head, int64_t column, float scale) {
-  Floats sums[Blocks] = {};
-  const float* weight = head.scores;
-  int64_t left = head.length;
-  for (const T* keys : *head.pages) {
-    const T* values = keys + head.values + column;
-    for (int64_t i = std::min(left, kPagePositions); i > 0; --i, values += head.width, ++weight) {
-#pragma GCC unroll 8
-      for (int block = 0; block < Blocks; ++block) sums[block] += *weight * floats(values + block * kLanes);
-    }
-    left -= kPagePositions;
+  const float scale = all ? most / 127 : std::numeric_limits<float>::quiet_NaN();
+  const Floats8 limit = Floats8{} + 127.0F;
+  for (size_t i = 0; i < vector.size(); i += 8) {
+    const Floats8 steps = load<Floats8>(vector.data() + i) / scale;
+    const Ints8 sound = steps == steps;  // 0 / 0 and what is divided by infinity are 0
+    const Floats8 held = larger(-larger(-(Floats8)(sound & (Ints8)steps), -limit), -limit);
+    const Ints8 whole = (Ints8)(held + kRound) - kRoundBits;
+    for (size_t lane = 0; lane < 8; ++lane) numbers[i + lane] = static_cast<int8_t>(whole[lane]);
   }
-  for (int block = 0; block < Blocks; ++block) {
-    const Floats scaled = sums[block] * scale;
-    std::memcpy(head.result + column + block * kLanes, &scaled, sizeof(scaled));
-  }
-}
-
-template <class T>
-METAVOICE_INLINE void weigh(const Head<T>& head, float scale) {
-  int64_t column = 0;
-  for (; column + 8 * kLanes <= head.width; column += 8 * kLanes) weigh_columns<8>(head, column, scale);
-  for (; column + 4 * kLanes <= head.width; column += 4 * kLanes) weigh_columns<4>(head, column, scale);
-  for (; column + kLanes <= head.width; column += kLanes) weigh_columns<1>(head, column, scale);
-  for (; column < head.width; ++column) {
-    float sum = 0;
-    for (int64_t position = 0; position < head.length; ++position) {
-      const T* values = (*head.pages)[static_cast<size_t>(position / kPagePositions)] + head.values;
-      sum += head.scores[position] * static_cast<float>(values[position % kPagePositions * head.width + column]);
-    }
-    head.result[column] = sum * scale;
-  }
-}
-
-template <class T>
-METAVOICE_INLINE void attend_head(const Head<T>& head) {
-  const float largest = score(head);
-  const float sum = exponentials(head.scores, static_cast<int64_t>(head.pages->size()) * kPagePositions, largest);
-  weigh(head, 1.0F / sum);
-}
-
-template <class T>
-void attend_baseline(const Head<T>& head) { attend_head(head); }
-
-#if defined(__x86_64__) && defined(__GNUC__)
-template <class T>
-__attribute__((target("avx2,fma"))) void attend_avx2(const Head<T>& head) { attend_head(head); }
-template <class T>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))) void attend_avx512(const Head<T>& head) { attend_head(head); }
-#endif
-
-template <class T>
-using Attend = void (*)(const Head<T>&);
-
-template <class T>
-Attend<T> best() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  const auto has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (has_avx512 && __builtin_cpu_supports("fma")) return attend_avx512<T>;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return attend_avx2<T>;
-#endif
-  return attend_baseline<T>;
+  return scale;
 }
 
 struct Scratch {
-  std::vector<float> query, scores, result;
+  std::vector<float> query, scores, result, fresh;
+  std::vector<int8_t> numbers;
 };
 
-template <class T>
-void attend(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected, at::Tensor& out) {
-  static const Attend<T> attend_one = best<T>();
-  const int64_t heads = memory.heads, width = memory.head_width, head_size = width * kPagePositions;
+// One new key, a column of its page, or value, a row: [width] numbers, `stride` apart.
+template <class T, class Input>
+void put(const Input* from, int64_t width, T* to, int64_t stride) {
+  for (int64_t i = 0; i < width; ++i) to[i * stride] = static_cast<T>(from[i]);
+}
+
+// The same in int8, with its scale.
+template <class Input>
+void put_quantized(const Input* from, int64_t width, int8_t* to, int64_t stride, int8_t* scale_to, Scratch& scratch) {
+  const auto padded = static_cast<size_t>((width + 7) / 8 * 8);
+  scratch.fresh.assign(padded, 0);
+  scratch.numbers.resize(padded);
+  std::copy(from, from + width, scratch.fresh.begin());
+  const float scale = quantize(scratch.fresh, scratch.numbers.data());
+  put(scratch.numbers.data(), width, to, stride);
+  std::memcpy(scale_to, &scale, sizeof(scale));
+}
+
+template <class T, class Input>
+void attend(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected,
+            Attend<T> attend_one, at::Tensor& out) {
+  constexpr at::ScalarType dtype = c10::CppTypeToScalarType<T>::value;
+  const int64_t heads = memory.heads, width = memory.head_width, head_size = PagedMemory::head_numbers(width, dtype);
   std::vector<T*> slabs;
   for (const at::Tensor& slab : memory.layers[static_cast<size_t>(layer)]) slabs.push_back(slab.data_ptr<T>());
-  const T* input = projected.data_ptr<T>();
-  T* output = out.data_ptr<T>();
+  const auto* input = projected.data_ptr<Input>();
+  auto* output = out.data_ptr<Input>();
   int64_t positions = 0;
   for (const PagedRow* row : rows) positions += row->length + 1;
   // Pieces of a few microseconds, as in linear_cpu.cc.
@@ -172,16 +84,22 @@ void attend(const PagedMemory& memory, int64_t layer, const std::vector<const Pa
     for (int64_t index = begin; index < end; ++index) {
       const PagedRow& row = *rows[static_cast<size_t>(index / heads)];
       const int64_t head = index % heads, place = row.length % kPagePositions;
-      const T* query = input + (index / heads * 3 * heads + head) * width;
-      const T *key = query + heads * width, *value = key + heads * width;
+      const Input* query = input + (index / heads * 3 * heads + head) * width;
+      const Input *key = query + heads * width, *value = key + heads * width;
       pages.clear();
       for (int64_t page = 0; page <= row.length / kPagePositions; ++page) {
         const int64_t number = row.pages[static_cast<size_t>(page)];
         pages.push_back(slabs[static_cast<size_t>(number / memory.slab_pages)] + (number % memory.slab_pages * 2 * heads + head) * head_size);
       }
-      T* last = const_cast<T*>(pages.back());
-      for (int64_t i = 0; i < width; ++i) last[i * kPagePositions + place] = key[i];
-      std::copy(value, value + width, last + heads * head_size + place * width);
+      T *last_keys = const_cast<T*>(pages.back()), *last_values = last_keys + heads * head_size;
+      if constexpr (std::is_same_v<T, int8_t>) {
+        const int64_t scale = width * kPagePositions + place * static_cast<int64_t>(sizeof(float));
+        put_quantized(key, width, last_keys + place, kPagePositions, last_keys + scale, scratch);
+        put_quantized(value, width, last_values + place * width, 1, last_values + scale, scratch);
+      } else {
+        put(key, width, last_keys + place, kPagePositions);
+        put(value, width, last_values + place * width, 1);
+      }
 
       const float scale = 1.0F / std::sqrt(static_cast<float>(width));
       scratch.query.resize(static_cast<size_t>(width));
@@ -196,16 +114,22 @@ void attend(const PagedMemory& memory, int64_t layer, const std::vector<const Pa
 
 }  // namespace
 
-at::Tensor attend_paged_cpu(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected) {
+at::Tensor attend_paged_cpu(const PagedMemory& memory, int64_t layer, const std::vector<const PagedRow*>& rows, const at::Tensor& projected,
+                            InstructionSet instructions) {
   core::require(projected.is_contiguous(), "projections in order");
   at::Tensor out = at::zeros({projected.size(0), memory.heads, memory.head_width}, projected.options());
   if (rows.empty()) return out;
-  switch (projected.scalar_type()) {
-    case at::kFloat: attend<float>(memory, layer, rows, projected, out); break;
-    case at::kHalf: attend<at::Half>(memory, layer, rows, projected, out); break;
-    case at::kBFloat16: attend<at::BFloat16>(memory, layer, rows, projected, out); break;
-    default: core::require(false, "numbers of float32, float16 or bfloat16");
-  }
+  const auto run = [&]<class T, class Input>(T, Input) { attend<T, Input>(memory, layer, rows, projected, attend_by<T>(instructions), out); };
+  const at::ScalarType pages = memory.layers[static_cast<size_t>(layer)][0].scalar_type(), input = projected.scalar_type();
+  const bool own = pages == input, quantized = pages == at::kChar;
+  if (own && input == at::kFloat) run(float{}, float{});
+  else if (own && input == at::kHalf) run(at::Half{}, at::Half{});
+  else if (own && input == at::kBFloat16) run(at::BFloat16{}, at::BFloat16{});
+  else if (pages == at::kHalf && input == at::kFloat) run(at::Half{}, float{});
+  else if (quantized && input == at::kFloat) run(int8_t{}, float{});
+  else if (quantized && input == at::kHalf) run(int8_t{}, at::Half{});
+  else if (quantized && input == at::kBFloat16) run(int8_t{}, at::BFloat16{});
+  else core::require(false, "pages of the numbers' own dtype, of int8, or of float16 for float32");
   return out;
 }
 

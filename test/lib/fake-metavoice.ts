@@ -131,6 +131,7 @@ export function fakeLoaded(native: NativeModel, changes: Partial<Manifest> = {})
       enhancer: 'float32',
     },
     quantization: 'none',
+    kvCache: 'float32',
     reason: 'a fake',
     fellBack: false,
   };

@@ -23,6 +23,7 @@ beforeAll(async () => {
     maxQueue: 0,
     cacheRows: 2,
     cachePositions: 0,
+    kvCache: 'float32',
     deterministic: false,
   } as const;
   native = await (await loadEngine()).engine.loadModel(describeModel(model, manifest, run));

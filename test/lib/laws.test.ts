@@ -108,6 +108,42 @@ describe('pieces are the whole', () => {
   });
 });
 
+describe.each(['16bit', 'int8'] as const)('with keys and values in %s', (kvCache) => {
+  const text = 'Seven ships sailed, and two came back.';
+  let small: MetaVoice;
+  let alone: Float32Array;
+  beforeAll(async () => {
+    small = await MetaVoice.load({ model: 'bundled', device: 'cpu', batchSize: 1, kvCache });
+    alone = joined(await listen(text, {}, small));
+  });
+  afterAll(async () => await small?.dispose());
+
+  it('pieces are the whole, with other bytes than the model says else', { timeout: limit }, async () => {
+    expect(alone.length).toBeGreaterThan(rate);
+    expect(same((await small.synthesize(text, options)).samples, alone)).toBe(true);
+    expect(same(joined(await listen(wordByWord(text), { flushSeconds: 60 }, small)), alone)).toBe(true);
+    expect(same(joined(await listen(text)), alone)).toBe(false);
+  });
+
+  it('what was said never changes, in company and while others have its memory', {
+    timeout: limit,
+  }, async () => {
+    const heard: Heard[] = [];
+    const strangers = [1, 2, 3, 4, 5, 6].map((seed) => small.stream(text, { ...options, seed }));
+    const readers = strangers.map((stranger) => stranger[Symbol.asyncIterator]());
+    for await (const { segment, samples } of small.stream(text, options)) {
+      heard.push({ segment, samples: samples.slice() });
+      if (heard.length > 1) continue;
+      // They begin, and rest; nobody else has room then.
+      for (const reader of readers) await reader.next();
+      await small.synthesize(text, { ...options, seed: 7 });
+      expect(small.stats().parked).toBeGreaterThan(0);
+    }
+    for (const stranger of strangers) stranger.cancel();
+    expect(same(joined(heard), alone)).toBe(true);
+  });
+});
+
 describe.each(['int8', 'int4'] as const)('with weights in %s', (quantization) => {
   const text = `The kettle is on.\n\n${later[0]}`;
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { convertModel } from '../../dist/checkpoint/convert.js';
-import { type MemoryPlan, MetaVoice, type PlanOptions, plan } from '../../dist/index.js';
+import { type MemoryPlan, MetaVoice, type PlanOptions, plan, synthesize } from '../../dist/index.js';
 import { fixture } from './fixtures.js';
 import { writeSparseModel } from './sparse-model.js';
 
@@ -34,6 +34,7 @@ describe('plan refuses', () => {
     [{ device: { ...t4, memroy: 1 } }, TypeError, /did you mean `memory`/],
     [{ dtype: 'int8' }, RangeError, /one of 'auto', 'float32'/],
     [{ quantization: 'int3' }, RangeError, /'none', 'int8', 'int4'/],
+    [{ kvCache: '8bit' }, RangeError, /one of 'auto', '16bit', 'int8' for `kvCache`/],
     [{ decoder: 'vocos' }, RangeError, /'auto', 'encodec', 'diffusion'/],
     [{ quality: 'best' }, RangeError, /'stream', 'whole'/],
     [{ batchSize: 0 }, RangeError, /between 1 and 256/],
@@ -124,6 +125,7 @@ describe('plan', () => {
       computeCapability: '7.5',
       dtype: 'float16',
       quantization: 'none',
+      kvCache: 'float16',
       decoder: 'encodec',
       available: 15.8e9,
       fits: true,
@@ -139,6 +141,38 @@ describe('plan', () => {
       console.log(/libtorch|libmetavoice/.test(readFileSync('/proc/self/maps', 'utf8')));`;
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
     expect(stdout.trim()).toBe(process.platform === 'linux' ? 'false' : stdout.trim());
+  });
+});
+
+describe('what keys and values take', () => {
+  const cacheOf = (options: PlanOptions) => plan({ device: 'cpu', model: 'bundled', ...options });
+
+  it.each([
+    ['float32', 'auto', 'float32'],
+    ['float32', '16bit', 'float16'],
+    ['float32', 'int8', 'int8'],
+    ['bfloat16', '16bit', 'bfloat16'],
+    ['bfloat16', 'int8', 'int8'],
+  ] as const)('is planned as it is held: %s, %s', async (dtype, kvCache, held) => {
+    const planned = cacheOf({ dtype, kvCache, batchSize: 2 });
+    expect(planned.kvCache).toBe(held);
+    await using tts = await MetaVoice.load({ device: 'cpu', dtype, kvCache, batchSize: 2 });
+    expect(tts.plan.kvCache).toBe(held);
+    expect(tts.plan.parts.keyValueCache).toBe(planned.parts.keyValueCache);
+    // Whole pages of 32 positions; the window of the model is a multiple of that.
+    const { pages, pageBytes } = tts.stats().keyValueCache;
+    expect(pages * pageBytes).toBe(planned.parts.keyValueCache);
+    expect(tts.reason.includes('keys and values in')).toBe(kvCache !== 'auto');
+    await tts.synthesize('Open the door.', { seed: 1, check: 'off', maxSeconds: 0.5 });
+    expect(tts.stats().keyValueCache.peakUsedPages).toBeGreaterThan(0);
+  });
+
+  it('of one request is that of its own loading options', async () => {
+    const say = (kvCache: 'auto' | 'int8') =>
+      synthesize('Open the door.', { kvCache, seed: 3, check: 'off', device: 'cpu', maxSeconds: 2 });
+    const [plain, small, again] = [await say('auto'), await say('int8'), await say('auto')];
+    expect(again.samples).toEqual(plain.samples);
+    expect(small.samples).not.toEqual(plain.samples);
   });
 });
 

@@ -26,6 +26,7 @@ const load: Record<string, Right> = {
   'options.device': [],
   'options.dtype': [],
   'options.quantization': [],
+  'options.kvCache': [],
   'options.batchSize': [],
   'options.maxQueue': ['-0'],
   'options.maxSeconds': numbers.slice(1),
@@ -130,7 +131,7 @@ describe('a wrong value is refused cleanly', () => {
 
   const planned: Record<string, Right> = {
     ...Object.fromEntries(
-      ['', '.model', '.dtype', '.quantization', '.batchSize', '.maxSeconds'].map((key) => [
+      ['', '.model', '.dtype', '.quantization', '.kvCache', '.batchSize', '.maxSeconds'].map((key) => [
         `options${key}`,
         load[`options${key}`]!,
       ]),

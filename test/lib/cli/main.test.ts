@@ -61,6 +61,8 @@ describe('wrong usage ends with 2', () => {
     [['say', 'hi', '--seed', 'x'], /a number for `--seed`/],
     [['say', 'hi', '--seed', '1.5'], /for `seed`/],
     [['say', 'hi', '--device', 'gpu'], /for `device`/],
+    [['say', 'hi', '--kv-cache', '8'], /one of 'auto', '16bit', 'int8' for `kvCache` but received "8"/],
+    [['plan', '--kv-cache', 'int4'], /for `kvCache`/],
     [['say', 'hi', '--quality', 'best'], /for `quality`/],
     [['say', 'hi', '--enhance', 'loud'], /auto, on or off for `--enhance` but received "loud"/],
     [['say', 'hi', '--format', 'mp3'], /one of 'wav', 'pcm', 'mulaw' for `format`/],
@@ -95,6 +97,20 @@ describe('wrong usage ends with 2', () => {
     expect(stderr).not.toMatch(/\n\s+at /);
     expect(stdout).toHaveLength(0);
     expect(code).toBe(2);
+  });
+});
+
+describe('the key-value cache', () => {
+  it('is planned for in int8', async () => {
+    const plans = ['auto', 'int8'].map(async (kvCache) => {
+      const { code, stdout } = await run(['plan', '--json', '--device', 'cpu', '--kv-cache', kvCache]);
+      expect(code).toBe(0);
+      return JSON.parse(stdout.toString());
+    });
+    const [plain, small] = await Promise.all(plans);
+    expect(small.kvCache).toBe('int8');
+    expect(small.parts.keyValueCache).toBeLessThan(0.6 * plain.parts.keyValueCache);
+    expect({ ...small.parts, keyValueCache: 0 }).toEqual({ ...plain.parts, keyValueCache: 0 });
   });
 });
 

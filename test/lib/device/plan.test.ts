@@ -62,6 +62,17 @@ describe('the published model', () => {
     expect(partsOf({ maxSeconds: 1000 }).keyValueCache).toBe(393_216 * 2048);
   });
 
+  it('keeps 202,752 bytes of them in int8: a byte a number, and two scales for each head of 128', () => {
+    const position = 2 * 24 * 2 * (2048 + 16 * 4);
+    expect(position).toBe(202_752);
+    for (const dtype of ['float32', 'float16', 'bfloat16'] as const)
+      expect(partsOf({ dtype, kvCache: 'int8', batchSize: 3 }).keyValueCache).toBe(3 * position * 2048);
+    expect(partsOf({ dtype: 'float32', kvCache: '16bit' }).keyValueCache).toBe(393_216 * 2048);
+    expect(partsOf({ dtype: 'bfloat16', kvCache: '16bit' }).keyValueCache).toBe(393_216 * 2048);
+    // A step that overflows is computed over a copy in the model's own dtype.
+    expect(partsOf({ kvCache: 'int8' }).redo).toBe(partsOf({}).redo);
+  });
+
   it('plans for the redoing of what overflows: nothing in float32, one matrix in bfloat16, the cache in float16', () => {
     const matrix = 4 * 3 * 2048 * 2048;
     expect(partsOf({ dtype: 'float32' }).redo).toBe(0);
@@ -216,6 +227,16 @@ describe('advice', () => {
     );
   });
 
+  it('takes an int8 key-value cache where that is what a batch needs', () => {
+    const { total } = planFor(card(1e12), { batchSize: 64, quantization: 'int4', kvCache: 'int8' });
+    const { advice, alternatives } = planFor(card(total), { batchSize: 64, quantization: 'int4' });
+    expect(alternatives[0]).toEqual({ change: { kvCache: 'int8' }, total });
+    expect(advice).toMatch(/^float16 with int4 weights and a batch of 64 needs .* fit: kvCache 'int8' \(/);
+    expect(planFor(card(total), { batchSize: 64, quantization: 'int4', kvCache: 'int8' }).advice).toMatch(
+      /^float16 with int4 weights and kvCache 'int8' and a batch of 64 fits /,
+    );
+  });
+
   it('prefers one change to several, and combines where one is not enough', () => {
     expect(planFor(card(6.5e9), { decoder: 'diffusion' }).alternatives[0]!.change).toEqual({
       decoder: 'encodec',
@@ -242,6 +263,7 @@ describe('advice', () => {
 const requests = fc.record<MemoryRequest>({
   dtype: fc.constantFrom('float32', 'float16', 'bfloat16'),
   quantization: fc.constantFrom('none', 'int8', 'int4'),
+  kvCache: fc.constantFrom('auto', '16bit', 'int8'),
   decoder: fc.constantFrom('encodec', 'diffusion'),
   batchSize: fc.integer({ min: 1, max: 256 }),
   maxSeconds: fc.oneof(fc.constant(null), fc.double({ min: 0.1, max: 30, noNaN: true })),

@@ -422,6 +422,34 @@ describe('a decision', () => {
   });
 });
 
+describe('the key-value cache', () => {
+  const kept = (
+    kvCache: 'auto' | '16bit' | 'int8',
+    dtype: 'float32' | 'float16' | 'bfloat16',
+    device: 'cpu' | 'cuda',
+  ) => decide(boxes.A100, { kvCache, dtype, device });
+
+  it.each(['cpu', 'cuda'] as const)(
+    'is in the numbers of the model unless something else is asked for: %s',
+    (device) => {
+      for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
+        expect(kept('auto', dtype, device).kvCache).toBe(dtype);
+        expect(kept('auto', dtype, device).reason).not.toMatch(/keys and values/);
+        expect(kept('int8', dtype, device).kvCache).toBe('int8');
+        expect(kept('int8', dtype, device).reason).toMatch(/keys and values in int8 were asked for/);
+        expect(kept('16bit', dtype, device).kvCache).toBe(dtype === 'float32' ? 'float16' : dtype);
+      }
+    },
+  );
+
+  it('says where it costs the kernels', () => {
+    expect(kept('int8', 'bfloat16', 'cuda').reason).toMatch(/without the kernels: smaller, but slower/);
+    expect(kept('16bit', 'float32', 'cuda').reason).toMatch(/without the kernels/);
+    expect(kept('16bit', 'bfloat16', 'cuda').reason).not.toMatch(/kernels/);
+    expect(kept('int8', 'float32', 'cpu').reason).not.toMatch(/kernels/);
+  });
+});
+
 // ------------------------------------------------------------------------------------------ the laws
 
 describe('on any machine', () => {

@@ -17,8 +17,8 @@ namespace {
 
 const std::vector<int64_t> kText = {33, 36, 34, 40}, kIds = {3, 20, 7, 31, 0, 16, 9};
 
-models::FirstStage stage_of(const Tensors& tensors, at::Device device, at::ScalarType dtype) {
-  return {opened(tensors, {device, dtype}), first_config_of(tensors)};
+models::FirstStage stage_of(const Tensors& tensors, at::Device device, at::ScalarType dtype, std::optional<at::ScalarType> pages = {}) {
+  return {opened(tensors, {device, dtype}), first_config_of(tensors), pages};
 }
 
 struct Found {
@@ -101,6 +101,50 @@ TEST_SUITE("engine/first_stage_run") {
       CHECK(before == 0);
       check_close(narrow, logits(at::kFloat, none), 0.05, "logits on " + device.str());
     }
+  }
+
+  TEST_CASE("an infinity in pages of float16 of a float32 model is mended from what was said, in memory of its own") {
+    for (const at::Device& device : devices()) {
+      const models::FirstStage wide = stage_of(small_first_stage(64), device, at::kFloat), stage = stage_of(small_first_stage(64), device, at::kFloat, at::kHalf);
+      layers::KvPool pool = stage.make_pool(8);
+      FirstStageRun alone(wide, at::linspace(-1, 1, 5), 2, 64), run(stage, at::linspace(-1, 1, 5), 2, 64);
+      check_equal(run.prompt(at::tensor(kText, at::kLong), &pool), alone.prompt(at::tensor(kText, at::kLong)), "prompt");
+      REQUIRE(run.paged());
+      pool.memory().keys(1, run.paged_rows()[0].pages[0]).select(2, 2).fill_(std::numeric_limits<float>::infinity());
+      for (const int64_t id : kIds) check_close(run.step(id), alone.step(id).to(at::kDouble), kSameTolerance, "step");
+      CHECK(run.redone() == 1);
+      CHECK_FALSE(run.paged());
+      CHECK(pool.unused() == 8);
+    }
+  }
+
+  TEST_CASE("a step that is taken alone reads what pages hold") {
+    for (const at::ScalarType pages : {at::kHalf, at::kChar}) {
+      const models::FirstStage stage = stage_of(small_first_stage(64), at::kCPU, at::kFloat, pages);
+      layers::KvPool pool = stage.make_pool(8);
+      FirstStageRun run(stage, at::linspace(-1, 1, 5), 2, 64), together(stage, at::linspace(-1, 1, 5), 2, 64);
+      run.prompt(at::tensor(kText, at::kLong), &pool);
+      together.prompt(at::tensor(kText, at::kLong), &pool);
+      for (const int64_t id : kIds) {
+        together.extend();
+        std::vector<const ops::PagedRow*> rows;
+        for (const ops::PagedRow& row : together.paged_rows()) rows.push_back(&row);
+        const at::Tensor found = stage.step(at::full({2}, id), at::full({2}, together.positions()), together.conditioning().squeeze(1), pool.memory(), rows);
+        together.advance(id);
+        // But its own key and value, which pages round: that of the batch is rounded before it is read, that of the one alone after.
+        check_close(run.step(id), found.to(at::kDouble), pages == at::kHalf ? 2e-3 : 2e-2, "step");
+        // What the first layer keeps depends on nothing before it, but for the order of a sum: the next step of int8 at the most.
+        for (size_t row = 0; row < 2; ++row)
+          check_close(pool.read(run.paged_rows()[row], 0).first, pool.read(together.paged_rows()[row], 0).first.to(at::kDouble),
+                      pages == at::kHalf ? 2e-3 : 3e-2, "keys of the first layer");
+      }
+      CHECK(run.redone() == 0);
+    }
+  }
+
+  TEST_CASE("refuses pages that can't hold what the model computes") {
+    check_refused([] { stage_of(small_first_stage(64), at::kCPU, at::kHalf, at::kBFloat16); }, "ERR_INTERNAL", "in int8");
+    check_refused([] { stage_of(small_first_stage(64), at::kCPU, at::kHalf, at::kFloat); }, "ERR_INTERNAL", "in int8");
   }
 
   TEST_CASE("sought positions are there, in pages and alone, and those that were fed stay") {

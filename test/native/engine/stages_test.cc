@@ -60,6 +60,20 @@ TEST_SUITE("engine/stages") {
     }
   }
 
+  TEST_CASE("from pages in int8 the golden model takes nearly the golden ids, each behind what was golden before it") {
+    for (const at::Device& device : devices()) {
+      engine::ModelDescription description = golden_description(device);
+      description.pages = at::kChar;
+      const SpeechModel model(description);
+      const at::Tensor speaker = golden("llm", "speaker"), prompt = numbers("prompt");
+      const std::vector<int64_t> ids = to_vector(numbers("first.greedy"));
+      const std::vector<int32_t> greedy = engine::first_stage_greedy(model, prompt, speaker, 3, static_cast<int64_t>(ids.size()));
+      const auto same = std::mismatch(greedy.begin(), greedy.end(), ids.begin(), ids.end()).first - greedy.begin();
+      MESSAGE(same << " of " << ids.size() << " ids on " << device.str());
+      CHECK(same == static_cast<int64_t>(ids.size()));
+    }
+  }
+
   TEST_CASE("diffusion gives the golden signal of the given noise, and a signal of its own from a seed") {
     for (const at::Device& device : devices()) {
       engine::ModelDescription description = golden_description(device);
@@ -128,5 +142,12 @@ TEST_SUITE("engine/stages") {
     CHECK(greedy(6, 100) == std::vector<int32_t>{5, 5});
     CHECK(greedy(8, 100).empty());
     CHECK(greedy(1, 0).empty());
+    // The same through pages of int8, up to the window's end.
+    SmallModel small(tensors, small_second_stage(32));
+    small.description.pages = at::kChar;
+    const auto in_bytes = small.load();
+    CHECK(in_bytes->first_stage().page_dtype() == at::kChar);
+    CHECK(engine::first_stage_greedy(*in_bytes, at::full({1}, 33), at::ones({5}), 3, 100) == std::vector<int32_t>{3, 20, 4, 21, 32});
+    CHECK(engine::first_stage_greedy(*in_bytes, at::full({6}, 33), at::ones({5}), 3, 100) == std::vector<int32_t>{5, 5});
   }
 }

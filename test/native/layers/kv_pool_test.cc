@@ -45,6 +45,9 @@ TEST_SUITE("layers/kv_pool") {
   TEST_CASE("tells the bytes of a page: keys and values of 32 positions in every layer") {
     CHECK(KvPool(kShape, 1, at::kFloat).page_bytes() == 2 * 2 * 3 * 8 * 32 * 4);
     CHECK(KvPool(kShape, 1, at::kBFloat16).page_bytes() == 2 * 2 * 3 * 8 * 32 * 2);
+    // And in int8 a float32 scale for each position, head and side.
+    CHECK(KvPool(kShape, 1, at::kChar).page_bytes() == 2 * 2 * 3 * 32 * (8 + 4));
+    CHECK(KvPool(kShape, 1, at::kChar).memory().layers[0][0].nbytes() == 2 * 3 * 32 * (8 + 4));
     CHECK(KvPool::pages_for(0) == 0);
     CHECK(KvPool::pages_for(1) == 1);
     CHECK(KvPool::pages_for(32) == 1);
@@ -72,6 +75,69 @@ TEST_SUITE("layers/kv_pool") {
         }
       }
     }
+  }
+
+  TEST_CASE("in int8 each vector is read as the nearest steps of its greatest number, in float32") {
+    for (const at::Device& device : devices()) {
+      KvPool pool(kShape, 8, at::TensorOptions().device(device).dtype(at::kChar));
+      for (const int64_t positions : {1, 31, 32, 33, 100}) {
+        PagedRow row;
+        for (; row.length < positions; ++row.length) pool.extend(row);
+        const at::Tensor keys = Numbers(3).normal({3, positions, 8}, 1).to(device), values = Numbers(4).normal({3, positions, 8}, 1).to(device);
+        pool.write(row, 1, keys, values);
+        const auto [found_keys, found_values] = pool.read(row, 1);
+        for (const auto& [found, given] : {std::pair{found_keys, keys}, std::pair{found_values, values}}) {
+          const auto [numbers, scales] = ops::quantize_vectors(given);
+          check_equal(found, numbers * scales.unsqueeze(-1), "positions");
+          CHECK(((found - given).abs() / scales.unsqueeze(-1)).max().item<float>() < 0.501F);
+        }
+        pool.release(row);
+      }
+    }
+  }
+
+  TEST_CASE("positions that are written later leave those before them as they are") {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kChar}) {
+      KvPool pool(kShape, 8, dtype);
+      PagedRow row;
+      for (; row.length < 70; ++row.length) pool.extend(row);
+      const at::Tensor keys = Numbers(3).normal({3, 70, 8}, 1).to(dtype == at::kBFloat16 ? dtype : at::kFloat), values = keys.flip(1);
+      pool.write(row, 0, keys, values);
+      const auto [all_keys, all_values] = pool.read(row, 0);
+      for (const auto& [first, last] : {std::pair{0, 20}, std::pair{20, 70}}) pool.write(row, 1, keys.slice(1, first, last), values.slice(1, first, last), first);
+      const auto [keys_in_parts, values_in_parts] = pool.read(row, 1);
+      check_equal(keys_in_parts, all_keys, "keys");
+      check_equal(values_in_parts, all_values, "values");
+    }
+  }
+
+  TEST_CASE("pages go out and come back to other places bit for bit, what nobody wrote included") {
+    for (const at::Device& device : devices()) {
+      for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16, at::kChar}) {
+        KvPool pool(kShape, 8, at::TensorOptions().device(device).dtype(dtype));
+        for (const at::Tensor& slab : pool.memory().layers[1]) slab.random_(0, 100);
+        PagedRow row, other;
+        for (; row.length < 40; ++row.length) pool.extend(row);
+        const at::Tensor out = pool.copy_out(row, 1);
+        CHECK(out.is_cpu());
+        CHECK(out.size(0) == 2);
+        pool.release(row);
+        pool.extend(other);
+        for (; row.length < 40; ++row.length) pool.extend(row);
+        for (const at::Tensor& slab : pool.memory().layers[1]) slab.zero_();
+        pool.copy_in(row, 1, out);
+        check_equal(pool.copy_out(row, 1), out, "pages");
+        check_refused([&] { pool.copy_in(other, 1, out); }, "ERR_INTERNAL", "as many pages");
+      }
+    }
+  }
+
+  TEST_CASE("knows which numbers float16 would make infinite") {
+    const at::Tensor fits = at::tensor({1.0F, -65504.0F}), large = at::tensor({1.0F, 65520.0F});
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kChar}) CHECK(KvPool(kShape, 1, dtype).holds(large));
+    CHECK(KvPool(kShape, 1, at::kHalf).holds(fits));
+    CHECK_FALSE(KvPool(kShape, 1, at::kHalf).holds(large));
+    CHECK(KvPool(kShape, 1, at::kHalf).holds(fits.to(at::kHalf)));
   }
 
   TEST_CASE("refuses to write positions for which a row has no pages") {

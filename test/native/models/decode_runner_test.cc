@@ -158,4 +158,19 @@ TEST_SUITE("models/decode_runner") {
       }
     }
   }
+
+  TEST_CASE("pages of another dtype than the network's go by libtorch, whatever kernels there are") {
+    for (const at::Device& device : devices()) {
+      const NetworkSizes sizes{.layers = 2, .heads = 2, .width = 128, .hidden = 192, .window = 200, .vocabularies = {41}};
+      for (const auto& [dtype, pages] : {std::pair{at::kFloat, at::kHalf}, std::pair{at::kFloat, at::kChar}, std::pair{at::kBFloat16, at::kChar}}) {
+        FirstStage stage(opened(random_transformer(sizes, 3), {device, dtype}), small_first_config(), pages);
+        stage.use_kernels(kernels_for(device));
+        CHECK_FALSE(stage.has_kernels());
+        layers::KvPool pool = stage.make_pool(64), plain_pool = stage.make_pool(64);
+        const at::Tensor found = step(stage, pool, rows_of(stage, pool, {0, 33, 190}, 4));
+        stage.use_kernels(nullptr);
+        check_equal(step(stage, plain_pool, rows_of(stage, plain_pool, {0, 33, 190}, 4)), found, "logits");
+      }
+    }
+  }
 }
