@@ -1,98 +1,118 @@
 #!/usr/bin/env bash
-# The whole workshop on one GPU in some nine minutes: what needs no other step runs beside it, and the first stage begins
-# before all speech is there.
+# The whole workshop on one GPU in some nine minutes: what needs no other step runs beside it, and training begins before all
+# is spoken.
 #
-#   tools/voice/on-gpu.sh WORK [SECONDS]      520 seconds by default; the model comes to WORK/bundled
+#   tools/voice/on-gpu.sh WORK [SECONDS [RESULTS]]      520 seconds by default; results come to WORK/results
 #
-# WORK/lists holds train.json, held-out.json, tried.json and tokenizer.json where the machine lacks WordNet and the rest
-# (`corpus.write` and `Tokenizer.of` make them); flite is on the PATH. PYTHON names a Python with PyTorch, numpy and matplotlib.
-# Afterwards: `export` with --work WORK/all writes voices/bundled and its golden data.
+# WORK/lists (or WORK/lists.tar.gz) has the sentences where the machine lacks WordNet and the rest, WORK/packages has flite's
+# Debian packages where flite is not installed; README.md says how both are made. PYTHON names a Python with PyTorch and numpy.
+# RESULTS gets the model as soon as the first stage is trained (bundled/), then the decoder that was refined (refined.tar), curves
+# and what the tests compare (rest.tar), and the log: 8 files, 35 MB, none lost when time runs out. The same command again goes on.
 set -uo pipefail
-work=$(mkdir -p "${1:?the folder to work in}" && cd "$1" && pwd) seconds=${2:-520} python=${PYTHON:-python3}
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) log=$work/log.txt
+began=$(date +%s) seconds=${2:-520}
+work=$(mkdir -p "${1:?the folder to work in}" && cd "$1" && pwd) || exit
+results=$(mkdir -p "${3:-$work/results}" && cd "${3:-$work/results}" && pwd) || exit
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) log=$results/log.txt
+python=$(command -v "${PYTHON:-python3}") || { echo "expected a Python at '${PYTHON:-python3}'"; exit 1; }
+[[ $python == /* ]] || python=$PWD/$python
 export OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-now() { echo "$SECONDS"; }
-say() { echo "$(now) s  $*" | tee -a "$log"; }
-voice() { (cd "$tools" && "$python" -m metavoice_voice "$@" --threads 2) >>"$log" 2>&1; }
-on() { echo "--work $work/$1 --curves $work/$1/curves"; }
-# Batches of so many times the usual size, and how long each step lasts that is not the first stage. What is left is hers.
-codec_batch=4 decoder_batch=2 first_batch=12 second_batch=10
-codec_seconds=75 decoder_seconds=200 second_seconds=90 refine_seconds=30 tail_seconds=95
+# Sentences of the first part, on which the codes are learned; batches of so many times the usual size; steps of others beside it.
+few=${FEW:-4000} codec_batch=${CODEC_BATCH:-4} decoder_batch=${DECODER_BATCH:-2} first_batch=${FIRST_BATCH:-12} second_batch=${SECOND_BATCH:-10}
+cores=$(nproc)
+# Of the time, in percent: when a step is to end. On an H200 a part of sentences is coded some 15 s after it is spoken.
+declare -A spoken_by=([few]=12 [more]=18 [most]=31 [last]=45)
+codec_by=20 encoder_by=17 decoder_by=62 second_by=66 first_by=82 refined_by=94
 
-# part NAME FROM TO: sentences of the list, to be spoken on their own. Only the first part has those for judging.
-part() {
-  mkdir -p "$work/$1/data"
-  cp "$work/lists/tokenizer.json" "$work/$1/data/"
-  "$python" - "$work" "$@" <<'P'
-import json, sys
-work, name, begin, end = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-for kind in ("train", "held-out", "tried"):
-    items = json.load(open(f"{work}/lists/{kind}.json"))
-    few = items[begin:end] if kind == "train" else items if begin == 0 else items[:2]
-    json.dump(few, open(f"{work}/{name}/data/{kind}.json", "w"))
-P
+at() { echo $((began + seconds * $1 / 100)); }
+say() { echo "$(($(date +%s) - began)) s  $*" | tee -a "$log"; }
+run() { (cd "$tools" && exec "$python" -m "$@") >>"$log" 2>&1 || { say "failed, see the log: $*"; false; }; }
+voice() { run metavoice_voice "$@" --work "$work" --curves "$work/curves"; }
+train() { voice "$1" --until "$(at "$2")" --threads 2 "${@:3}"; }
+# A second time it goes on from the last state that was saved.
+again() { "$@" || "$@"; }
+has() { [ -e "$work/$1" ]; }
+alive() { kill -0 "$1" 2>/dev/null; }
+give_up() { say "$*"; tail -n 30 "$log"; exit 1; }
+trap 'end $$' EXIT
+
+speak() { has "$1/train.index.json" || voice data --data "$work/$1" --until "$(at "${spoken_by[$1]}")" --threads "$2"; }
+code() { has "$1/train.codes.json" || voice encode --data "$work/$1" --threads 2; }
+# All parts but the first, each begun where the one before ended.
+speak_on() {
+  renice -n 19 "$BASHPID" >/dev/null
+  local part before=few
+  for part in more most last; do
+    has "$part/train.json" || run metavoice_voice.parts slice "$work/lists" "$work/$part" "$work/$before" || return
+    speak $part $((cores > 4 ? cores - 2 : cores)) || return
+    before=$part
+  done
 }
-trained() { mkdir -p "$work/$2/state"; cp "$work/$1"/state/codec.* "$work/$1"/state/speaker-encoder.* "$work/$1"/state/embeddings.npz "$work/$2/state/"; }
-encode() { voice codec $(on "$1") --seconds $codec_seconds; }
+# The codes of what is spoken so far come to to-more, to-most and to-last.
+code_on() {
+  local part parts=("$work/few")
+  for part in more most last; do
+    until has "$part/train.index.json"; do alive "$1" || has "$part/train.index.json" || return; sleep 0.3; done
+    code $part || return
+    parts+=("$work/$part")
+    has "to-$part/train.sentences.npz" || run metavoice_voice.parts join "$work/to-$part" "${parts[@]}" || return
+    say "coded: $part, $(grep -h "^to-$part:" "$log" | tail -n 1)"
+  done
+}
+# pack NAME: the model as it is, and what its networks compute.
+pack() { voice export --data "$work/few" --out "$work/$1" --golden "$work/$1.golden.safetensors" --device cpu --threads "$cores"; }
+pack_rest() { (cd "$work" && tar -cf "$results/rest.tar" $(ls state/*.jsonl state/*.png bundled.golden.safetensors)) 2>>"$log"; }
+end() { for child in $(pgrep -P "$1"); do end "$child"; kill "$child"; done; } 2>/dev/null
 
-if [ ! -e "$work/lists/train.json" ]; then
-  (cd "$tools" && "$python" -c "
-from pathlib import Path
-from metavoice_voice import corpus, tokenizer
-corpus.write(Path('$work/lists'), 48_000, 1, 2)
-tokenizer.Tokenizer.of(Path('$work/lists'))") || exit
+if ! command -v flite >/dev/null; then
+  for file in "$work"/packages/*.deb; do dpkg -x "$file" "$work/unpacked"; done
+  export PATH=$PATH:$work/unpacked/usr/bin
+  export LD_LIBRARY_PATH=$(echo "$work"/unpacked/usr/lib/*-linux-gnu)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
-few=4000 sentences=$("$python" -c "import json; print(len(json.load(open('$work/lists/train.json'))))")
-part few 0 $few
-started=$(now)
-voice data $(on few) || exit
-spoken=$(($(now) - started + 1))
-more=$((few + few * 70 / spoken)) most=$((few + few * 200 / spoken))
-most=$((most < sentences ? most : sentences))
-say "spoken: $few sentences in $spoken s; $most are to be"
-part more $few $more
-part most $more $most
-(nice -n 10 bash -c "cd '$tools' && '$python' -m metavoice_voice data $(on more) && touch '$work/more.spoken' && '$python' -m metavoice_voice data $(on most)") >>"$log" 2>&1 &
-speaking=$!
-voice speaker-encoder $(on few) &
-encoder=$!
-voice codec $(on few) --larger $codec_batch --seconds $codec_seconds
-wait $encoder
-say 'codec, speaker encoder'
+flite -lv >>"$log" 2>&1 || give_up 'expected flite, installed or as Debian packages in WORK/packages'
+has lists/train.json || ! has lists.tar.gz || tar -xzf "$work/lists.tar.gz" -C "$work"
+has lists/tokenizer.json || run metavoice_voice.parts lists "$work/lists" 48000 2 || give_up 'no sentences'
 
-while [ ! -e "$work/more.spoken" ] && kill -0 $speaking 2>/dev/null; do sleep 0.5; done
-trained few more
-encode more
-(cd "$tools" && "$python" -m metavoice_voice.join "$work/part" "$work/few" "$work/more") >>"$log" 2>&1
-trained few part
-say 'coded a part'
-voice decoder $(on part) --larger $decoder_batch --seconds $decoder_seconds &
+has few/train.json || run metavoice_voice.parts slice "$work/lists" "$work/few" 0 "$few" || give_up 'no sentences'
+speak few "$cores" || give_up 'nothing is spoken'
+say 'spoken: few'
+speak_on &
+speaker=$!
+has state/embeddings.npz || train speaker-encoder $encoder_by --data "$work/few" &
+encoder=$!
+has few/train.codes.json || again train codec $codec_by --data "$work/few" --larger "$codec_batch" || give_up 'no codes'
+wait $encoder || give_up 'no speaker encoder'
+say 'codec, speaker encoder'
+code_on $speaker &
+coder=$!
+until has to-more/train.sentences.npz; do alive $coder || break; sleep 0.3; done
+begin=to-more sound=more
+has to-more/train.sentences.npz || begin=few sound=few
+again train decoder $decoder_by --data "$work/$sound" --larger "$decoder_batch" &
 decoder=$!
-# At its full rate until all speech is there.
-(cd "$tools" && exec "$python" -m metavoice_voice first-stage $(on part) --larger $first_batch --seconds 100000 --threads 2) >>"$log" 2>&1 &
+again train first-stage $first_by --data "$work/$begin" --later "$work/to-most" "$work/to-last" --larger "$first_batch" &
 first=$!
-wait $speaking
-trained few most
-encode most
-(cd "$tools" && "$python" -m metavoice_voice.join "$work/all" "$work/few" "$work/more" "$work/most") >>"$log" 2>&1
-kill -TERM $first
-wait $first
-trained few all
-cp "$work"/part/state/first-stage.* "$work/all/state/"
-say 'coded all'
-voice second-stage $(on all) --larger $second_batch --seconds $second_seconds &
+wait $coder
+all=$begin
+for part in most last; do has "to-$part/train.sentences.npz" && all=to-$part; done
+say "the second stage learns from $all"
+again train second-stage $second_by --data "$work/$all" --larger "$second_batch" &
 second=$!
-so_far=$("$python" -c "import torch; print(int(torch.load('$work/all/state/first-stage.pt', weights_only=True, map_location='cpu')['seconds']))")
-voice first-stage $(on all) --larger $first_batch --seconds $((so_far + seconds - $(now) - tail_seconds))
-say 'first stage'
 wait $second $decoder
-cp "$work"/part/state/decoder.* "$work/all/state/"
-voice export $(on all) --out "$work/plain"
-say 'exported, before the decoder is refined'
-cp "$work"/all/state/{first,second}-stage.pt "$work/part/state/"
-voice refine $(on part) --larger $decoder_batch --seconds $refine_seconds
-cp "$work"/part/state/decoder-refined.* "$work/all/state/"
-voice export $(on all) --out "$work/bundled"
-say 'exported'
-grep -h 'foretold rightly\|Error\|error:\|wrote' "$log"
-for name in first-stage second-stage decoder; do tail -n 1 "$work/all/state/$name.jsonl"; done
+wait $first
+say 'trained'
+rm -f "$work/$sound/train.foretold.npy" "$work"/state/decoder-refined.*
+if pack bundled; then
+  mkdir -p "$results/bundled"
+  cp "$work"/bundled/*.safetensors "$work/bundled/metavoice.json" "$results/bundled/"
+  say 'exported, before the decoder is refined'
+fi
+pack_rest
+
+if train refine $refined_by --data "$work/$sound" --larger "$decoder_batch" && pack refined; then
+  tar -cf "$results/refined.tar" -C "$work" refined/codec.safetensors refined/metavoice.json refined.golden.safetensors
+  say 'exported, the decoder refined'
+fi
+pack_rest
+grep -h 'foretold rightly\|Error\|wrote' "$log"
+for name in codec decoder decoder-refined second-stage first-stage; do tail -qn 1 "$work/state/$name.jsonl"; done
+say 'done'

@@ -8,26 +8,28 @@ from pathlib import Path
 
 import torch
 
-from . import corpus, encode, export, foretell, golden, synthesise
+from . import corpus, encode, export, foretell, golden, sentences, synthesise
 from . import train_codec, train_decoder, train_first_stage, train_second_stage, train_speaker_encoder
-from .codec import SpectralCodec
+from .codec import HOP, SpectralCodec
 from .language_models import FirstStage, SecondStage
 from .speaker_encoder import SpeakerEncoder
 from .training import Clock
 
 PROJECT = Path(__file__).resolve().parents[3]
 BUNDLED = PROJECT / "voices" / "bundled"
-HOP = 640  # samples of a frame: 25 frames/s
 STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 6500, "second-stage": 850}
 
 
 class Place:
     def __init__(self, arguments):
         self.root = Path(arguments.work)
-        self.data, self.state, self.curves = self.root / "data", self.root / "state", Path(arguments.curves)
-        self.seed, self.count, self.readings, self.out = arguments.seed, arguments.sentences, arguments.readings, arguments.out
-        self.device, self.larger = torch.device(arguments.device), arguments.larger
-        self.length = lambda name: Clock(arguments.seconds) if arguments.seconds else arguments.steps or STEPS[name]
+        self.data, self.state = Path(arguments.data or self.root / "data"), self.root / "state"
+        self.curves, self.out, self.golden = Path(arguments.curves), Path(arguments.out), arguments.golden
+        self.seed, self.count, self.readings = arguments.seed, arguments.sentences, arguments.readings
+        self.device, self.larger, self.later = torch.device(arguments.device), arguments.larger, arguments.later
+        self.threads, self.until = arguments.threads, arguments.until
+        clocked = arguments.seconds or self.until
+        self.length = lambda name: Clock(arguments.seconds, self.until) if clocked else arguments.steps or STEPS[name]
 
     def saved(self, name, part, net):
         """The trained network, or what there is of it so far."""
@@ -55,11 +57,15 @@ def data(place):
     if not shutil.which("flite"):
         raise SystemExit("expected the Debian package flite: apt-get install it")
     for name, items in corpus.write(place.data, place.count, place.seed, place.readings).items():
-        synthesise.write(items, place.data, name, progress(f"speaking {name}"))
+        synthesise.write(items, place.data, name, progress(f"speaking {name}"), place.threads, place.until)
 
 
 def codec(place):
     train_codec.train(place.data, place.state, HOP, place.length("codec"), place.seed, place.device, place.larger)
+    code(place)
+
+
+def code(place):
     for name in ("held-out", "train"):
         encode.write(place.data, name, place.codec(), place.device, progress(f"encoding {name}"))
 
@@ -83,7 +89,7 @@ def speaker_encoder(place):
 
 
 def first_stage(place):
-    train_first_stage.train(place.data, place.state, HOP, place.length("first-stage"), place.seed, place.device, place.larger)
+    train_first_stage.train(place.data, place.state, HOP, place.length("first-stage"), place.seed, place.device, place.larger, place.later)
 
 
 def second_stage(place):
@@ -91,9 +97,7 @@ def second_stage(place):
 
 
 def write(place):
-    from .sentences import Sentences
-
-    folder = Path(place.out)
+    folder = place.out
     manifest = export.write(
         folder,
         place.data,
@@ -101,12 +105,12 @@ def write(place):
         place.second_stage(),
         place.saved("speaker-encoder", "net", SpeakerEncoder()),
         place.decoder(),
-        Sentences(place.data, place.state, "held-out", HOP, torch.device("cpu")).means,
+        dict(zip(corpus.SPEAKERS, sentences.means_of(sentences.embeddings(place.state)))),
     )
     total = sum(file.stat().st_size for file in folder.iterdir())
     print(f"wrote {folder}: {total / 1e6:.1f} MB, {len(manifest['speakers'])} speakers")
-    if folder.resolve() == BUNDLED:
-        golden.write(folder, PROJECT / "test" / "fixtures" / "bundled.safetensors")
+    if place.golden or folder.resolve() == BUNDLED:
+        golden.write(folder, Path(place.golden or PROJECT / "test" / "fixtures" / "bundled.safetensors"))
     place.curves.mkdir(parents=True, exist_ok=True)
     for curve in place.state.glob("*.png"):
         shutil.copy(curve, place.curves / curve.name)
@@ -115,6 +119,7 @@ def write(place):
 COMMANDS = {
     "data": (data, "sentences, and flite's reading of them"),
     "codec": (codec, "the codes, and all speech as codes"),
+    "encode": (code, "all speech as codes of a codec that is trained"),
     "speaker-encoder": (speaker_encoder, "the speaker encoder"),
     "decoder": (decoder, "EnCodec's decoder, on codes"),
     "first-stage": (first_stage, "text to two codebooks"),
@@ -139,16 +144,20 @@ def main():
     parser = argparse.ArgumentParser(prog="metavoice_voice", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS, "all"], help="; ".join(f"{name}: {what}" for name, (_, what) in COMMANDS.items()))
     parser.add_argument("--work", default="voice-work", help="folder of data and states (some 8 GB)")
+    parser.add_argument("--data", help="another folder of data than WORK/data")
+    parser.add_argument("--later", nargs="*", type=Path, default=[], help="folders whose speech the first stage takes up once it is there")
     parser.add_argument("--curves", default=PROJECT / "docs" / "voice", help="folder of the pictures")
     parser.add_argument("--out", default=BUNDLED, help="folder of the model that `export` writes")
+    parser.add_argument("--golden", help="file of what its networks compute, for the tests; theirs where the model is voices/bundled")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sentences", type=int, default=24_000)
     parser.add_argument("--readings", type=int, default=1, help="how many of the speakers read each sentence")
     parser.add_argument("--steps", type=int, help="instead of the step's own number")
-    parser.add_argument("--seconds", type=float, help="as many steps as fit, instead")
+    parser.add_argument("--seconds", type=float, default=0.0, help="as many steps as fit, instead")
+    parser.add_argument("--until", type=float, help="as many steps, or sentences, as fit before this second since 1970, instead")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--larger", type=int, default=1, help="batches of so many times the usual size: for a GPU")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch, or processes of flite")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True

@@ -16,6 +16,7 @@ from torch.nn import functional
 from .features import CHANNELS, Features
 
 CODEBOOKS, CODES, LOOKUP, LATENT = 8, 1024, 8, 64
+HOP = 640  # samples of a frame: 25 frames/s
 
 
 class Block(nn.Module):

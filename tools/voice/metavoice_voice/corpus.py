@@ -5,6 +5,7 @@ Sources and licences: voices/README.md. Everything is drawn from a seed, so that
 
 import itertools
 import json
+import os
 import random
 import re
 from pathlib import Path
@@ -15,9 +16,8 @@ SPEAKERS = ("slt", "rms", "awb", "kal")
 HELD_OUT = 200  # for judging
 TRIED = 60  # for choosing: of neither the training nor the held-out text
 
-WORDNET = Path("/usr/share/wordnet")
-FORTUNES = Path("/usr/share/games/fortunes")
-DICTIONARY = Path("/usr/share/dict/american-english")
+SHARE = Path(os.environ.get("VOICE_SHARE", "/usr/share"))  # another one where the packages are only unpacked
+WORDNET, FORTUNES, DICTIONARY = SHARE / "wordnet", SHARE / "games/fortunes", SHARE / "dict/american-english"
 NEEDED = {WORDNET: "wordnet-base", FORTUNES: "fortunes", DICTIONARY: "wamerican"}
 
 SPEAKABLE = re.compile(r"[A-Za-z0-9 ,.;:!?'\"-]+")

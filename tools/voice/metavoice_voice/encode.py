@@ -38,5 +38,6 @@ def write(data, name, codec, device, progress):
         known = frame < column(lengths[chosen])
         codes[:, (column(starts[chosen]) + frame)[known]] = found[:, known].to(torch.int16)
     codes = codes.cpu().numpy().astype(np.uint16)
+    (data / f"{name}.sentences.npz").unlink(missing_ok=True)  # of other codes
     np.save(data / f"{name}.codes.npy", codes)
     (data / f"{name}.codes.json").write_text(json.dumps([int(start) for start in starts[:-1]]))

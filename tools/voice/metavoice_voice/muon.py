@@ -16,18 +16,20 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             by_shape = {}
             for matrix in group["params"]:
-                if matrix.grad is None:
-                    continue
-                state = self.state[matrix]
-                momentum = state.setdefault("momentum", torch.zeros_like(matrix))
-                momentum.lerp_(matrix.grad, 1 - group["momentum"])
-                by_shape.setdefault(tuple(matrix.shape), []).append((matrix, matrix.grad.lerp(momentum, group["momentum"])))
-            for items in by_shape.values():
-                updates = orthogonal(torch.stack([update for _, update in items]))
-                for (matrix, _), update in zip(items, updates):
-                    # Steps as large as AdamW's: root mean square 0.2.
-                    size = 0.2 * max(matrix.shape) ** 0.5
-                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
+                if matrix.grad is not None:
+                    by_shape.setdefault(tuple(matrix.shape), []).append(matrix)
+            for shape, matrices in by_shape.items():
+                for matrix in matrices:
+                    if "momentum" not in self.state[matrix]:
+                        self.state[matrix]["momentum"] = torch.zeros_like(matrix)
+                momenta = [self.state[matrix]["momentum"] for matrix in matrices]
+                grads = [matrix.grad for matrix in matrices]
+                torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+                updates = orthogonal(torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"])))
+                # Steps as large as AdamW's: root mean square 0.2.
+                size = 0.2 * max(shape) ** 0.5
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, list(updates.contiguous().unbind()), alpha=-group["lr"] * size)
 
 
 def orthogonal(x, steps=5):

@@ -1,14 +1,16 @@
 """Coded sentences as the language models see them, in batches of like length."""
 
 import json
+import os
 
 import numpy as np
 import torch
 
 from .corpus import SPEAKERS
 from .language_models import END_OF_AUDIO
-from .synthesise import RATE, Speech
+from .synthesise import RATE, entries_of
 from .tokenizer import Tokenizer
+from .training import put
 
 TEXT_OFFSET = END_OF_AUDIO + 1
 PHONES = 48  # room for flite's American English
@@ -17,40 +19,28 @@ PHONES = 48  # room for flite's American English
 class Sentences:
     """All sentences of a list, their tokens, codes and what flite told of them, end to end in tensors on one device."""
 
-    def __init__(self, data, folder, name, hop, device, rate=RATE):
-        entries = Speech.open(data, name).entries
+    def __init__(self, data, folder, name, hop, device):
+        known = prepared(data, name, hop)
         codes = np.load(data / f"{name}.codes.npy")
-        self.bounds = np.array([*json.loads((data / f"{name}.codes.json").read_text()), codes.shape[1]])
-        self.frames = np.diff(self.bounds)
-        tokenizer = Tokenizer.of(data)
-        encoded = [tokenizer.encode(entry["text"]) for entry in entries]
-        self.lengths = np.array([len(ids) for ids, _ in encoded])
-        text_bounds = np.concatenate([[0], np.cumsum(self.lengths)])
-        ends = np.concatenate([ends for _, ends in encoded])
-        where = Where(entries, self.frames, hop / rate)
-        places = where.token(ends, text_bounds)
+        self.frames, self.lengths = known["frames"], known["lengths"]
 
-        put = lambda array, dtype=torch.int32: torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
+        move = lambda array, dtype=torch.int32: torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
+        begins = lambda counts: move(np.cumsum(counts) - counts, torch.int64)
         self.device = device
-        self.text, self.codes = put(np.concatenate([ids for ids, _ in encoded])), put(codes.astype(np.int32))
-        self.places, self.phones = put(places), put(where.phones())
-        self.begins, self.text_begins = put(self.bounds[:-1], torch.int64), put(text_bounds[:-1], torch.int64)
-        self.device_frames, self.device_lengths = put(self.frames, torch.int64), put(self.lengths, torch.int64)
-        self.speakers = put([SPEAKERS.index(entry["speaker"]) for entry in entries], torch.int64)
-        with np.load(folder / "embeddings.npz") as stored:
-            fewest = min(len(stored[speaker]) for speaker in SPEAKERS)
-            rows = np.stack([stored[speaker][:fewest] for speaker in SPEAKERS])
-        self.embeddings = put(rows, torch.float32)  # [speakers, recordings, 128]
-        means = torch.nn.functional.normalize(self.embeddings.mean(1), dim=1)
-        self.means = dict(zip(SPEAKERS, means.cpu()))
-        self.mean_rows = means
+        self.text, self.codes = move(known["text"]), move(codes.astype(np.int32))
+        self.places, self.phones = move(known["places"]), move(known["phones"])
+        self.begins, self.text_begins = begins(self.frames), begins(self.lengths)
+        self.device_frames, self.device_lengths = move(self.frames, torch.int64), move(self.lengths, torch.int64)
+        self.speakers = move(known["speakers"], torch.int64)
+        self.embeddings = embeddings(folder).to(device)
+        self.mean_rows = means_of(self.embeddings)
 
     def __len__(self):
         return len(self.frames)
 
     def chosen(self, chosen):
         """Indices on the device, and (begin, frames) of their codes and (begin, tokens) of their texts, as columns."""
-        rows = torch.as_tensor(chosen, device=self.device)
+        rows = put(np.asarray(chosen), self.device)
         column = lambda values: values[rows][:, None]
         return rows, column(self.begins), column(self.device_frames), column(self.text_begins), column(self.device_lengths)
 
@@ -77,6 +67,44 @@ class Sentences:
         result.append(current)
         random.shuffle(result)
         return result
+
+
+def prepared(data, name, hop, rate=RATE):
+    """Arrays by name, of which NAME.sentences.npz is a copy: phones and text take longer to read than all else."""
+    file = data / f"{name}.sentences.npz"
+    if not file.exists():
+        entries = entries_of(data, name)
+        begins = json.loads((data / f"{name}.codes.json").read_text())
+        frames = np.diff([*begins, np.load(data / f"{name}.codes.npy", mmap_mode="r").shape[1]])
+        tokenizer = Tokenizer.of(data)
+        encoded = [tokenizer.encode(entry["text"]) for entry in entries]
+        lengths = np.array([len(ids) for ids, _ in encoded])
+        where = Where(entries, frames, hop / rate)
+        places = where.token(np.concatenate([ends for _, ends in encoded]), np.concatenate([[0], np.cumsum(lengths)]))
+        temporary = data / f"{name}.{os.getpid()}.tmp.npz"
+        np.savez(
+            temporary,
+            frames=frames,
+            lengths=lengths,
+            text=np.concatenate([ids for ids, _ in encoded]).astype(np.int32),
+            places=places.astype(np.int32),
+            phones=where.phones().astype(np.int32),
+            speakers=np.array([SPEAKERS.index(entry["speaker"]) for entry in entries]),
+        )
+        os.replace(temporary, file)
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+def embeddings(folder):
+    """Vectors of some recordings of each voice: [speakers, recordings, 128]."""
+    with np.load(folder / "embeddings.npz") as stored:
+        fewest = min(len(stored[speaker]) for speaker in SPEAKERS)
+        return torch.from_numpy(np.stack([stored[speaker][:fewest] for speaker in SPEAKERS])).float()
+
+
+def means_of(rows):
+    return torch.nn.functional.normalize(rows.mean(1), dim=1)
 
 
 class Passes:

@@ -5,7 +5,7 @@ import torch
 
 from .codec import SpectralCodec
 from .synthesise import Speech
-from .training import Run, linear_rate, set_rate
+from .training import Run, adamw, linear_rate, put, set_rate
 
 BATCH, SAMPLES = 16, 40_960
 STARTS = 0.1  # of the steps go without quantiser
@@ -14,10 +14,9 @@ DEPTHS, SHARES = (2, 4, 8), (0.4, 0.2, 0.4)
 
 def cut(pcm, random, batch, samples):
     """Random stretches of the speech, at random loudness: [batch, samples]."""
-    starts = torch.from_numpy(random.integers(0, len(pcm) - samples, (batch, 1)))
-    gains = torch.from_numpy(random.uniform(0.8, 1.15, (batch, 1)).astype(np.float32) / 32768)
-    places = starts.to(pcm.device) + torch.arange(samples, device=pcm.device)
-    return pcm[places] * gains.to(pcm.device)
+    starts = put(random.integers(0, len(pcm) - samples, (batch, 1)), pcm.device)
+    gains = put(random.uniform(0.8, 1.15, (batch, 1)).astype(np.float32) / 32768, pcm.device)
+    return pcm[starts + torch.arange(samples, device=pcm.device)] * gains
 
 
 def train(data, folder, hop, length, seed, device, larger=1):
@@ -25,7 +24,7 @@ def train(data, folder, hop, length, seed, device, larger=1):
     pcm, batch = Speech.open(data, "train").on(device), BATCH * larger
     torch.manual_seed(seed)
     net = SpectralCodec(hop).to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-3)
+    optimizer = adamw(net.parameters(), device, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     run = Run(folder, "codec", length, seed, {"net": net, "optimizer": optimizer})
     started = run.part_done() > STARTS
     for step in run:
@@ -40,7 +39,7 @@ def train(data, folder, hop, length, seed, device, larger=1):
                 net.quantizer.start(torch.cat(latents))
         latent, loss, codes = net.encoder(patches), 0.0, None
         if quantised:
-            depths = torch.from_numpy(random.choice(DEPTHS, batch, p=SHARES)).to(device)
+            depths = put(random.choice(DEPTHS, batch, p=SHARES), device)
             latent, codes, extra = net.quantizer(latent, depths)
             loss = 0.5 * extra
         difference = (net.decoder(latent) - patches).abs().mean()

@@ -13,7 +13,7 @@ from .codec import CODEBOOKS, CODES, LATENT
 from .losses import SpectralLoss
 from .seanet import Decoder
 from .synthesise import Speech
-from .training import Run, linear_rate, set_rate
+from .training import Run, adamw, linear_rate, put, set_rate
 
 FILTERS, RATIOS, LSTM_LAYERS = 16, (8, 5, 4, 4), 1
 BATCH, FRAMES, PAST = 16, 26, 14  # of which the last 26 frames (1 s) are compared
@@ -66,14 +66,14 @@ class Pieces:
         foretold = random.random(self.batch) < self.foretold
         depths[foretold] = CODEBOOKS
         first = random.integers(0, self.frames[chosen] - PAST - FRAMES) if past else np.zeros(self.batch, np.int64)
-        column = lambda array: torch.from_numpy(array).to(self.device)[:, None]
+        column = lambda array: put(array, self.device)[:, None]
         run = lambda count: torch.arange(count, device=self.device)
         places = column(self.starts[chosen] + first) + run(past + FRAMES)
         codes = torch.where(column(foretold), self.foretold_codes[:, places], self.codes[:, places]).transpose(0, 1).long()
         begin = column(self.begins[chosen] + (first + past) * self.hop) + run(FRAMES * self.hop)
         # Silence follows a sentence.
         samples = self.pcm[begin.clamp(max=len(self.pcm) - 1)] / 32768 * (begin < column(self.ends[chosen]))
-        return codes, torch.from_numpy(depths).to(self.device), samples, past
+        return codes, put(depths, self.device), samples, past
 
 
 def train(data, folder, spectral, hop, length, seed, device, larger=1):
@@ -82,7 +82,7 @@ def train(data, folder, spectral, hop, length, seed, device, larger=1):
     codec = Codec().to(device)
     with torch.no_grad():
         codec.rows.copy_(spectral.quantizer.tables())
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=1.5e-3, betas=(0.8, 0.98), weight_decay=1e-4)
+    optimizer = adamw(codec.parameters(), device, lr=1.5e-3, betas=(0.8, 0.98), weight_decay=1e-4)
     run = Run(folder, "decoder", length, seed, {"codec": codec, "optimizer": optimizer})
     return work(run, codec, optimizer, Pieces(data, hop, DEPTHS, device, BATCH * larger))
 
@@ -91,7 +91,7 @@ def refine(data, folder, codec, hop, length, seed, device, larger=1):
     """Goes on with a trained decoder, on codes as the language models foretell them."""
     torch.manual_seed(seed)
     codec = codec.to(device).train()
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=7e-4, betas=(0.8, 0.98), weight_decay=1e-4)
+    optimizer = adamw(codec.parameters(), device, lr=7e-4, betas=(0.8, 0.98), weight_decay=1e-4)
     run = Run(folder, "decoder-refined", length, seed, {"codec": codec, "optimizer": optimizer})
     return work(run, codec, optimizer, Pieces(data, hop, {CODEBOOKS: 1.0}, device, BATCH * larger, FORETOLD))
 

@@ -10,7 +10,7 @@ from .language_models import COARSE, END_OF_AUDIO, FirstStage, Sizes
 from .muon import Muon
 from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences
 from .tokenizer import END_OF_TEXT
-from .training import Run, linear_rate, mixed_precision, set_rate
+from .training import Run, adamw, linear_rate, mixed_precision, put, set_rate
 
 SIZES = Sizes(
     layers=6, heads=4, width=256, inner=768, positions=1024, vocabularies=[TEXT_OFFSET + END_OF_TEXT + 1], speaker=128
@@ -30,7 +30,7 @@ def collate(sentences, chosen, random, dropped=DROPPED):
     length = int((sentences.lengths[chosen] + 2 * sentences.frames[chosen]).max())
     column = torch.arange(length + 1, device=sentences.device)[None]
     said = column - texts  # how many codes came before
-    blank = torch.from_numpy(random.random((len(rows), 1)) < BLANKED).to(sentences.device)
+    blank = put(random.random((len(rows), 1)) < BLANKED, sentences.device)
     text = sentences.text[text_begins + torch.minimum(column, texts - 1)].masked_fill(blank, END_OF_TEXT) + TEXT_OFFSET
     which, frame = said % COARSE, begins + torch.minimum((said // COARSE).clamp(min=0), frames - 1)
     audio = torch.where(said < COARSE * frames, sentences.codes[which, frame] + CODES * which, END_OF_AUDIO)
@@ -42,6 +42,13 @@ def collate(sentences, chosen, random, dropped=DROPPED):
     places = sentences.places[next_frame].float().masked_fill(untold, NOWHERE)
     phones = sentences.phones[next_frame].long().masked_fill(untold[..., None], NOWHERE)
     return whole[:, :-1], wanted, places, phones, texts[:, 0], sentences.voices(rows, dropped)
+
+
+def spoken_places(sentences, chosen, length):
+    """Where something is wanted, in all positions of a batch [batch · length]. Told from here, as a GPU that is asked makes one wait."""
+    counts = COARSE * sentences.frames[chosen] + 1
+    firsts = np.arange(len(counts)) * length + sentences.lengths[chosen] - 1
+    return put(np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum()), sentences.device)
 
 
 def corrupted(ids, foreseen=None):
@@ -74,7 +81,7 @@ def straying(watched, places, texts):
     for query, key in watched:
         scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
         looks = scores.masked_fill(future, -1e9).softmax(-1)
-        total = total - (((looks * near).sum(-1) + 1e-3).log() * told).sum() / told.sum()
+        total = total - (((looks * near).sum(-1) + 1e-3).log() * told).sum() / told.sum().clamp(min=1)
     return total / len(watched)
 
 
@@ -87,20 +94,21 @@ class Questions(nn.Module):
 
     def forward(self, x, phones):
         """(loss, share of right answers)."""
-        known = phones[:, :, 0] != NOWHERE
-        answers, wanted = self.answer(self.norm(x[known])).view(-1, 2, PHONES), phones[known]
-        right = (answers[:, 0].argmax(1) == wanted[:, 0]).float().mean()
-        return functional.cross_entropy(answers.flatten(0, 1), wanted.flatten()), right
+        answers, known = self.answer(self.norm(x)).unflatten(2, (2, PHONES)), phones[..., 0] != NOWHERE
+        count = known.sum().clamp(min=1)
+        right = ((answers[:, :, 0].argmax(2) == phones[..., 0]) & known).sum() / count
+        loss = functional.cross_entropy(answers.flatten(0, 2), phones.flatten(), ignore_index=NOWHERE, reduction="sum")
+        return loss / (2 * count), right
 
 
-def optimizers_of(net):
+def optimizers_of(net, device):
     """Muon for the matrices of the layers, AdamW for the rest."""
     matrices = [p for name, p in net.named_parameters() if p.dim() == 2 and name.startswith("layers.")]
     chosen = {id(p) for p in matrices}
     rest = [p for p in net.parameters() if id(p) not in chosen]
     return (
         Muon(matrices, lr=4e-3, weight_decay=0.05),
-        torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01),
+        adamw(rest, device, lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01),
     )
 
 
@@ -108,28 +116,35 @@ def length_of(sentences):
     return sentences.lengths + COARSE * sentences.frames
 
 
-def train(data, folder, hop, length, seed, device, larger=1):
-    """`larger`: batches of so many times the usual size."""
+def train(data, folder, hop, length, seed, device, larger=1, later=()):
+    """`larger`: batches of so many times the usual size. `later`: folders with more and more speech, each taken up once it is there."""
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop, device), FirstStage(SIZES).to(device)
     held_out = Sentences(data, folder, "held-out", hop, device)
-    muon, adam = optimizers_of(net)
+    muon, adam = optimizers_of(net, device)
     questions = Questions().to(device)
-    aside = torch.optim.AdamW(questions.parameters(), lr=4e-3, betas=(0.9, 0.98))
+    aside = adamw(questions.parameters(), device, lr=4e-3, betas=(0.9, 0.98))
     optimizers = {"muon": muon, "adam": adam, "aside": aside}
     run = Run(folder, "first-stage", length, seed, {"net": net, "questions": questions, **optimizers})
     passes = Passes(sentences, seed, BUDGET * larger, length_of, SIZES.positions)
     for step in run:
+        if step % 20 == 0 and (more := newest(later)):
+            sentences, later = Sentences(more, folder, "train", hop, device), later[later.index(more) + 1 :]
+            passes = Passes(sentences, seed, BUDGET * larger, length_of, SIZES.positions)
+            print(f"first-stage: {len(sentences)} sentences from step {step} on", flush=True)
         for optimizer in optimizers.values():
             set_rate(optimizer, linear_rate(run.part_done(), step))
             optimizer.zero_grad()
-        ids, wanted, places, phones, texts, speakers = collate(sentences, passes.batch(step), run.random())
+        chosen = passes.batch(step)
+        ids, wanted, places, phones, texts, speakers = collate(sentences, chosen, run.random())
+        spoken = spoken_places(sentences, chosen, ids.shape[1])
+        wanted = wanted.flatten().index_select(0, spoken)
+        # In a context of its own: in one, older PyTorch keeps weights that were narrowed without gradients (pytorch#158232).
         with mixed_precision(device):
             foreseen = foresee(net, ids, speakers) if run.part_done() > OWN_FROM else None
+        with mixed_precision(device):
             hidden, watched, asked = net(corrupted(ids, foreseen), speakers)
-            spoken = wanted != NOWHERE
-            wanted = wanted[spoken]
-            logits = net.logits(hidden[spoken])
+            logits = net.logits(hidden.flatten(0, 1).index_select(0, spoken))
             loss = functional.cross_entropy(logits, wanted)
             strays = straying(watched, places, texts)
             puzzled, knows_phone = questions(asked, phones)
@@ -150,6 +165,12 @@ def train(data, folder, hop, length, seed, device, larger=1):
             run.record(held_out=held_out_loss(net, held_out, device))
         run.report()
     return net.eval()
+
+
+def newest(folders):
+    """The last of them whose speech is there, read and all (`parts.join`)."""
+    there = [folder for folder in folders if (folder / "train.sentences.npz").exists()]
+    return there[-1] if there else None
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from .codec import CODES
 from .language_models import COARSE, PAD, SecondStage, Sizes
 from .sentences import Passes, Sentences
 from .tokenizer import END_OF_TEXT
-from .training import Run, linear_rate, mixed_precision, set_rate
+from .training import Run, linear_rate, mixed_precision, put, set_rate
 from .train_first_stage import optimizers_of
 
 TEXT_OFFSET = PAD + 1
@@ -32,7 +32,7 @@ def collate(sentences, chosen, random, whole, prefixes=PREFIXES, dropped=0.0):
     longest = min(SIZES.positions, int(length_of(sentences)[chosen].max()))
     positions = SIZES.positions if whole else min(SIZES.positions, longest + int(random.integers(0, 64)))
     frames = torch.minimum(frames, SIZES.positions - texts)
-    broken, parts = (torch.from_numpy(random.random((len(rows), 1))).to(sentences.device) for _ in range(2))
+    broken, parts = (put(random.random((len(rows), 1)), sentences.device) for _ in range(2))
     frames = torch.where(broken < prefixes, 1 + (parts * frames).long(), frames)
     column = torch.arange(positions, device=sentences.device)[None]
     said = column - texts
@@ -48,7 +48,7 @@ def train(data, folder, hop, length, seed, device, larger=1):
     """`larger`: batches of so many times the usual size."""
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop, device), SecondStage(SIZES).to(device)
-    muon, adam = optimizers_of(net)
+    muon, adam = optimizers_of(net, device)
     run = Run(folder, "second-stage", length, seed, {"net": net, "muon": muon, "adam": adam})
     passes = Passes(sentences, seed, BUDGET * larger, length_of)
     for step in run:

@@ -10,14 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-SAVE_SECONDS = 180
+SAVE_SECONDS = 60
 
 
 @dataclass
 class Clock:
-    """As many steps as fit; the weights then depend on the machine, too."""
+    """As many steps as fit in so many seconds, or until a moment (of `time.time()`); the weights then depend on the machine, too."""
 
-    seconds: float
+    seconds: float = 0.0
+    until: float | None = None
+
+    def start(self, spent):
+        """`spent`: the seconds that were trained before."""
+        if self.until is not None:
+            self.seconds = spent + max(0.0, self.until - time.time())
+
+    def part_done(self, spent):
+        return spent / self.seconds if spent < self.seconds else 1.0
 
     def __str__(self):
         return f"those of {self.seconds:.0f} s"
@@ -26,7 +35,7 @@ class Clock:
 class Run:
     """`for step in run:` trains; `run.record(...)` keeps a figure of each step.
 
-    `parts` (name → anything with `state_dict`) is saved with the step every three minutes, at the end, and when the
+    `parts` (name → anything with `state_dict`) is saved with the step every minute, at the end, and when the
     process is told to stop. Each step starts from a random state of its own. `length` is a number of steps, or a `Clock`.
     """
 
@@ -40,20 +49,28 @@ class Run:
             self.resume()
         elif self.log.exists():
             self.log.unlink()
+        if isinstance(length, Clock):
+            length.start(self.seconds)
 
     def resume(self):
         saved = torch.load(self.state, weights_only=True, map_location="cpu")
         for name, part in self.parts.items():
             part.load_state_dict(saved["parts"][name])
         self.step, self.seconds = saved["step"], saved["seconds"]
+        self.flush()
         print(f"{self.name}: goes on at step {self.step} of {self.length}", flush=True)
 
     def save(self):
         parts = {name: part.state_dict() for name, part in self.parts.items()}
+        if not all(tensor.isfinite().all() for part in parts.values() for tensor in part.values() if torch.is_tensor(tensor)):
+            raise FloatingPointError(f"{self.name}: weights are no longer finite at step {self.step}; the state before is kept")
         temporary = self.state.with_suffix(".tmp")
         torch.save({"step": self.step, "seconds": self.seconds, "parts": parts}, temporary)
         os.replace(temporary, self.state)
-        self.flush()
+        points = self.flush()
+        # A picture takes a second, which a run against the clock has not.
+        if points and (self.part_done() >= 1 or not isinstance(self.length, Clock)):
+            draw(points, self.curve, self.name)
 
     def __iter__(self):
         def stop(*_):
@@ -62,6 +79,8 @@ class Run:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         started, saved, before = time.monotonic(), time.monotonic(), self.seconds
+        if isinstance(self.length, Clock):
+            self.length.start(before)
         while self.part_done() < 1:
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             yield self.step
@@ -80,7 +99,7 @@ class Run:
         return np.random.default_rng((self.seed, self.step))
 
     def part_done(self):
-        return self.seconds / self.length.seconds if isinstance(self.length, Clock) else self.step / self.length
+        return self.length.part_done(self.seconds) if isinstance(self.length, Clock) else self.step / self.length
 
     def record(self, **figures):
         # Tensors stay where they are until the report: asking a GPU for a number makes it wait.
@@ -99,18 +118,21 @@ class Run:
         print(f"{self.name} {json.dumps(line)}", flush=True)
 
     def flush(self):
+        """The points so far; those of steps that were never saved are dropped."""
         if not self.log.exists():
-            return
+            return []
         points = [json.loads(line) for line in self.log.read_text().splitlines()]
         points = [point for point in points if point["step"] <= self.step]
         self.log.write_text("".join(json.dumps(point) + "\n" for point in points))
-        draw(points, self.curve, self.name)
+        return points
 
 
 def draw(points, file, title):
-    """Each figure over the steps, in a panel of its own."""
-    import matplotlib
-
+    """Each figure over the steps, in a panel of its own. Nothing without matplotlib: the points are kept beside the state."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -128,6 +150,16 @@ def draw(points, file, title):
     figure.tight_layout()
     figure.savefig(file, dpi=80)
     pyplot.close(figure)
+
+
+def put(array, device):
+    """What a step begins with, on the device, without waiting for what the device is still at."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def adamw(parameters, device, **options):
+    return torch.optim.AdamW(parameters, fused=device.type == "cuda", **options)
 
 
 def mixed_precision(device):
