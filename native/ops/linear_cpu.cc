@@ -18,6 +18,11 @@ namespace metavoice::ops {
 namespace {
 
 constexpr int kColumns = 4;
+// Of many rows: so many rows and columns at a time, in pieces of so many numbers.
+constexpr int kManyRows = 24;
+constexpr int kManyColumns = 8;
+constexpr int64_t kPiece = 512;
+constexpr int64_t kFewestOfMany = 8;
 constexpr int64_t kBytesAhead = 1024;  // measured, with 4 and 8 columns at a time
 
 enum class Output { float32, float16, bfloat16, added };
@@ -33,6 +38,7 @@ struct Product {
 struct Kernel {
   void (*arrange)(const void* row, float* to, int64_t in);  // null: x is read as it lies
   void (*columns)(const Product& product, int64_t column);  // columns [column, column + kColumns) of all rows
+  void (*columns_of_many)(const Product& product, int64_t column);  // kManyColumns of them, with the same bits
 };
 
 // The sums of the lanes of four vectors.
@@ -152,11 +158,15 @@ void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
       kernel.arrange(static_cast<const char*>(x.data_ptr()) + row * in * x.element_size(), arranged.data_ptr<float>() + row * in, in);
   }
   const Product product{arranged.data_ptr(), weight.data_ptr(), out.data_ptr(), output, rows, in, outs};
+  const bool many = rows >= kFewestOfMany;
+  const int64_t together = many ? kManyColumns : kColumns, blocks = outs / together;
+  const auto columns = many ? kernel.columns_of_many : kernel.columns;
   // Pieces of a few microseconds, so that nobody waits long for the last one.
-  const int64_t piece = std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, rows * in * kColumns));
-  core::share_work(outs / kColumns, piece, [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) kernel.columns(product, index * kColumns);
+  const int64_t piece = std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, rows * in * together));
+  core::share_work(blocks, piece, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) columns(product, index * together);
   });
+  if (outs - blocks * together >= kColumns) kernel.columns(product, blocks * together);
   last_columns(kernel, product, weight, out);
 }
 

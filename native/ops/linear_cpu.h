@@ -12,12 +12,14 @@ namespace metavoice::ops::METAVOICE_SET {
 #if METAVOICE_LEVEL >= 2
 using Vector = Floats;
 using Bits = Words;
-constexpr int kMostRows = 6;        // of a block
+constexpr int kMostRows = 6;  // of a block
+constexpr int kMostRowsOfMany = 6;
 constexpr int kMostRowsEvenOdd = 4;
 #else
 using Vector = Floats8;
 using Bits = Words8;
 constexpr int kMostRows = 2;
+constexpr int kMostRowsOfMany = 3;
 constexpr int kMostRowsEvenOdd = 2;
 #endif
 constexpr int64_t kWidth = sizeof(Vector) / sizeof(float);
@@ -44,14 +46,14 @@ struct Straight {
 
   template <int kRows>
   METAVOICE_LOOP static void add(Vector (&sums)[kRows][kColumns], const X* x, const Weight* weight, int64_t in) {
-    Vector columns[kColumns];
+    Vector values[kRows];
 #pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) columns[c] = widen(weight + c * in);
+    for (int r = 0; r < kRows; ++r) values[r] = load<Vector>(x + r * in);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Vector values = load<Vector>(x + r * in);
+    for (int c = 0; c < kColumns; ++c) {
+      const Vector column = widen(weight + c * in);
 #pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) sums[r][c] += values * columns[c];
+      for (int r = 0; r < kRows; ++r) sums[r][c] += values[r] * column;
     }
   }
 };
@@ -106,6 +108,19 @@ struct Pairs {
 };
 #endif
 
+// The sums of the lanes, and what is left of the row behind the last whole step.
+template <class Step>
+METAVOICE_LOOP void end_of(const Product& product, int64_t row, int64_t column, const Vector (&sums)[kColumns]) {
+  const int64_t in = product.in, whole = in - in % Step::kStep;
+  const auto* x = static_cast<const typename Step::X*>(product.x) + row * in;
+  const auto* weight = static_cast<const typename Step::Weight*>(product.weight) + column * in;
+  float out[kColumns];
+  sum_lanes(sums[0], sums[1], sums[2], sums[3], out);
+  for (int c = 0; c < kColumns && whole < in; ++c)
+    for (int64_t i = whole; i < in; ++i) out[c] += static_cast<float>(x[i]) * static_cast<float>(weight[c * in + i]);
+  store(product, row, column, out);
+}
+
 // Rows [row, row + kRows) of columns [column, column + kColumns). Who reads the weights first asks for them ahead.
 template <class Step, int kRows, bool kFirst>
 METAVOICE_LOOP void block(const Product& product, int64_t row, int64_t column) {
@@ -124,13 +139,7 @@ METAVOICE_LOOP void block(const Product& product, int64_t row, int64_t column) {
     Step::template add<kRows>(sums, x + i, weight + i, in);
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    float out[kColumns];
-    sum_lanes(sums[r][0], sums[r][1], sums[r][2], sums[r][3], out);
-    for (int c = 0; c < kColumns && whole < in; ++c)
-      for (int64_t i = whole; i < in; ++i) out[c] += static_cast<float>(x[r * in + i]) * static_cast<float>(weight[c * in + i]);
-    store(product, row + r, column, out);
-  }
+  for (int r = 0; r < kRows; ++r) end_of<Step>(product, row + r, column, sums[r]);
 }
 
 // Four columns for all rows, of which kMost at a time.
@@ -147,6 +156,61 @@ METAVOICE_TARGET void columns_of(const Product& product, int64_t column) {
   }
   for (; row + 2 <= rows; row += 2) block<Step, 2, false>(product, row, column);
   if (row < rows) block<Step, 1, false>(product, row, column);
+}
+
+// Sums of a block over the numbers [begin, end) of the rows. Before and behind them they lie in `kept`.
+template <class Step, int kRows>
+METAVOICE_LOOP void piece(const Product& product, int64_t row, int64_t column, int64_t begin, int64_t end, Vector (*kept)[kColumns], const typename Step::Weight* ahead) {
+  const int64_t in = product.in;
+  const auto* x = static_cast<const typename Step::X*>(product.x) + row * in;
+  const auto* weight = static_cast<const typename Step::Weight*>(product.weight) + column * in;
+  Vector sums[kRows][kColumns];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) sums[r][c] = begin == 0 ? Vector{} : kept[r][c];
+  for (int64_t i = begin; i < end; i += Step::kStep) {
+    __builtin_prefetch(ahead + i - begin);
+    Step::template add<kRows>(sums, x + i, weight + i, in);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) kept[r][c] = sums[r][c];
+}
+
+// Eight columns for many rows. Every few rows read the columns again, and every four columns the rows: so that both come from
+// the nearest cache, they are taken in pieces along the row. Meanwhile the next piece is asked for, a column at a time.
+template <class Step, int kMost>
+METAVOICE_TARGET void columns_of_many(const Product& product, int64_t column) {
+  constexpr int kSides = kManyColumns / kColumns;
+  static_assert(kPiece % Step::kStep == 0);
+  alignas(64) Vector kept[kSides][kManyRows][kColumns];
+  const int64_t in = product.in, whole = in - in % Step::kStep;
+  const auto* weight = static_cast<const typename Step::Weight*>(product.weight);
+  for (int64_t first = 0; first < product.rows; first += kManyRows) {
+    const int64_t rows = std::min<int64_t>(kManyRows, product.rows - first);
+    // A row shorter than a step has no piece, and sums of nothing.
+    if (whole == 0) std::memset(static_cast<void*>(kept), 0, sizeof(kept));
+    for (int64_t begin = 0; begin < whole; begin += kPiece) {
+      const int64_t end = std::min(whole, begin + kPiece);
+      const auto* next = end < whole ? weight + column * in + end : weight + (first + rows < product.rows ? column : column + kManyColumns) * in;
+      int64_t asked = 0;
+      for (int64_t row = 0; row < rows;) {
+        const int64_t left = rows - row, taken = left >= kMost ? kMost : left >= 2 ? 2 : 1;
+        for (int side = 0; side < kSides; ++side, asked = (asked + 1) % kManyColumns) {
+          const int64_t at = column + side * kColumns;
+          const auto* ahead = next + asked * in;
+          if (taken == kMost) piece<Step, kMost>(product, first + row, at, begin, end, kept[side] + row, ahead);
+          else if (taken == 2) piece<Step, 2>(product, first + row, at, begin, end, kept[side] + row, ahead);
+          else piece<Step, 1>(product, first + row, at, begin, end, kept[side] + row, ahead);
+        }
+        row += taken;
+      }
+    }
+    for (int64_t row = 0; row < rows; ++row)
+      for (int side = 0; side < kSides; ++side) end_of<Step>(product, first + row, column + side * kColumns, kept[side][row]);
+  }
 }
 
 // A row of x as the loops read it: floats, in order,
@@ -181,14 +245,19 @@ METAVOICE_TARGET void arrange_even_odd(const void* row, float* to, int64_t in) {
   for (; i < in; ++i) to[i] = static_cast<float>(x[i]);
 }
 
+template <class Step, int kMost, int kMostOfMany>
+Kernel of(void (*arrange)(const void*, float*, int64_t)) {
+  return {arrange, columns_of<Step, kMost>, columns_of_many<Step, kMostOfMany>};
+}
+
 inline Kernel kernel(at::ScalarType x, at::ScalarType weight) {
   const bool floats = x == at::kFloat;
-  if (weight == at::kFloat) return {nullptr, columns_of<Straight<float>, kMostRows>};
-  if (weight == at::kHalf) return {floats ? nullptr : arrange_straight<c10::Half>, columns_of<Straight<c10::Half>, kMostRows>};
+  if (weight == at::kFloat) return of<Straight<float>, kMostRows, kMostRowsOfMany>(nullptr);
+  if (weight == at::kHalf) return of<Straight<c10::Half>, kMostRows, kMostRowsOfMany>(floats ? nullptr : arrange_straight<c10::Half>);
 #if METAVOICE_LEVEL >= 3
-  if (!floats) return {nullptr, columns_of<Pairs, kMostRows>};
+  if (!floats) return of<Pairs, kMostRows, kMostRowsOfMany>(nullptr);
 #endif
-  return {floats ? arrange_even_odd<float> : arrange_even_odd<c10::BFloat16>, columns_of<EvenOdd, kMostRowsEvenOdd>};
+  return of<EvenOdd, kMostRowsEvenOdd, kMostRowsEvenOdd>(floats ? arrange_even_odd<float> : arrange_even_odd<c10::BFloat16>);
 }
 
 #undef METAVOICE_LOOP
