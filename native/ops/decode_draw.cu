@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kDrawThreads) draw(const DrawParameters p) {
   const uint32_t largest_key = together.largest(own_largest);
   uint32_t smallest = 1;
   if (u.top_k > 0 && u.top_k < p.entries)
-    smallest = last_key(keys, [&](int i) { return Mass{1}; }, static_cast<Mass>(u.top_k), together);
+    smallest = last_key(keys, [](int) { return Mass{1}; }, static_cast<Mass>(u.top_k), together);
   // A key is a number again.
   const float largest = float_of((largest_key >> 31) != 0 ? largest_key & 0x7fffffffu : ~largest_key);
   float weights[kDrawHeld];

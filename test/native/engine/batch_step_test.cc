@@ -229,7 +229,7 @@ TEST_SUITE("engine/batch_step") {
       Stage stage(overflowing_inside(served_first_stage(128), 3e5), device, at::kHalf, RowCounts(64, [](int64_t) { return true; }), kernels);
       int64_t redone = 0;
       const std::vector<at::Tensor> one = speak_together(stage, wanted, 1, &redone), eight = speak_together(stage, wanted, 8, &redone);
-      CHECK(redone > 0);
+      CHECK(redone > 8);  // steps, beside the prompts
       for (size_t i = 0; i < wanted.size(); ++i) check_equal(eight[i], one[i], "codes");
     }
   }
