@@ -14,6 +14,8 @@ const {
   model,
   device = 'auto',
   dtype = 'auto',
+  quantization,
+  kvCache,
   counts,
   serial,
   seconds = null,
@@ -79,6 +81,8 @@ const tts = await MetaVoice.load({
   ...(model && { model }),
   device,
   dtype,
+  ...(quantization && { quantization }),
+  ...(kvCache && { kvCache }),
   batchSize,
   ...(maxSeconds !== null && { maxSeconds }),
 });

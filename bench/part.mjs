@@ -10,11 +10,15 @@ import { dirname, join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { positionBytes, stepWeightBytes } from './step-bytes.mjs';
 
 const fixtures = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'fixtures');
 const text = 'This is a demo of text to speech by MetaVoice-1B, an open-source foundational audio model.';
 const [name = '', json] = process.argv.slice(2);
 const settings = JSON.parse(json ?? '{}');
+const { quantization, kvCache } = settings;
+/** How the first stage is held, for loading. */
+const held = { ...(quantization && { quantization }), ...(kvCache && { kvCache }) };
 
 /** The highest resident size so far, in bytes; null where the system does not tell. */
 function peakBytes() {
@@ -35,18 +39,6 @@ async function resolveDtype(device, dtype) {
   const { devices } = await import('../dist/index.js');
   const found = devices().find(({ id }) => device === 'auto' || id.startsWith(device));
   return /** @type {import('../lib/options.js').Dtype} */ (found?.recommended.dtype);
-}
-
-/**
- * Bytes of weights that one step of the first stage reads, by the shapes in the file.
- *
- * @param {import('../lib/checkpoint/manifest.js').TransformerManifest} stage
- * @param {string} dtype
- */
-function stepWeightBytes({ width, feedForward, layers, outputs, activation }, dtype) {
-  const size = dtype === 'float32' ? 4 : 2;
-  const perLayer = width * width * 4 + width * feedForward * (activation === 'swiglu' ? 3 : 2);
-  return layers * perLayer * size + (outputs[0] ?? 0) * width * 4; // the output layer is read in float32
 }
 
 /**
@@ -78,7 +70,10 @@ const parts = {
   async convert({ source, destination, device, dtype }) {
     const { convertModel } = await import('../dist/checkpoint/convert.js');
     const start = performance.now();
-    await convertModel(source, destination, { dtype: await resolveDtype(device, dtype) });
+    await convertModel(source, destination, {
+      dtype: await resolveDtype(device, dtype),
+      ...(quantization && { quantization }),
+    });
     return { seconds: since(start), peakBytes: peakBytes() };
   },
 
@@ -90,7 +85,7 @@ const parts = {
     const onProgress = (progress) => {
       if (progress.phase === 'load' && progress.part === 'model') runtimeSeconds = since(start);
     };
-    const tts = await MetaVoice.load({ model, device, dtype, onProgress });
+    const tts = await MetaVoice.load({ model, device, dtype, ...held, onProgress });
     const loadSeconds = since(start);
     await tts.dispose();
     return { loadSeconds, runtimeSeconds, peakBytes: peakBytes() };
@@ -99,7 +94,7 @@ const parts = {
   /** How long the event loop is held, in a fresh process: loading comes first, and is cold. */
   async eventLoop({ model, published, destination, device, dtype, seconds }) {
     const { MetaVoice } = await import('../dist/index.js');
-    const load = await watched(() => MetaVoice.load({ model, device, dtype }));
+    const load = await watched(() => MetaVoice.load({ model, device, dtype, ...held }));
     const tts = load.result;
     const recording = await longRecording();
     const voice = await watched(() => tts.voice(recording)).finally(() => rm(recording));
@@ -127,7 +122,7 @@ const parts = {
    */
   async memory({ model, device, dtype, seconds }) {
     const { MetaVoice, plan } = await import('../dist/index.js');
-    const settings = { model, device, dtype, batchSize: 2, maxSeconds: seconds };
+    const settings = { model, device, dtype, ...held, batchSize: 2, maxSeconds: seconds };
     const planned = plan(settings);
     const before = process.memoryUsage.rss();
     const tts = await MetaVoice.load(settings);
@@ -148,7 +143,7 @@ const parts = {
     const manifest = await readManifest(model);
     const stage = manifest.firstStage;
     if (!stage) throw new Error(`expected a first stage in ${model}`);
-    const tts = await MetaVoice.load({ model, device, dtype });
+    const tts = await MetaVoice.load({ model, device, dtype, ...held });
     const voice = await tts.voice(join(fixtures, 'voices', 'bria.mp3'));
     await tts.synthesize(text, { voice, seed: 1, maxSeconds: 0.25, check: 'off' }); // everything is touched once
 
@@ -164,9 +159,8 @@ const parts = {
     const { Tokenizer } = await import('../dist/text/tokenizer.js');
     const promptTokens = Tokenizer.from(stage.tokenizer).encode(text).length;
     const meanPosition = promptTokens + timings.steps / 2;
-    const { layers, width } = stage;
-    const cacheBytes = meanPosition * layers * 2 * width * 2 * (tts.dtype === 'float32' ? 4 : 2);
-    const bytesPerStep = stepWeightBytes(stage, tts.dtype) + cacheBytes;
+    const form = { dtype: tts.dtype, quantization, kvCache };
+    const bytesPerStep = stepWeightBytes(stage, form) + meanPosition * positionBytes(stage, form);
     const stepsPerSecond = (timings.steps - 1) / (timings.firstStage / 1000); // the first id comes with the prompt
     const peak = peakBytes(); // before the bandwidth is measured, which takes memory of its own
     const { engine, libtorch } = await loadEngine();
@@ -174,6 +168,7 @@ const parts = {
     const plain = {
       device: tts.device,
       dtype: /** @type {const} */ ('float32'),
+      quantization: /** @type {const} */ ('none'),
       batchSize: 1,
       maxQueue: 0,
       cacheRows: 2,

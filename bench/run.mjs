@@ -1,8 +1,10 @@
 /**
  * `npm run bench`: the numbers we promise, measured on this machine; a table on stdout, JSON in bench/results/.
  *
- *   node bench/run.mjs [--model FOLDER] [--small] [--device D] [--dtype T] [--seconds N] [--callers] [--out FILE] [--anyway]
+ *   node bench/run.mjs [--model FOLDER] [--small] [--device D] [--dtype T] [--quantization Q] [--kv-cache C] [--seconds N]
+ *     [--callers] [--out FILE] [--anyway]
  *
+ * `--steps-only` measures nothing but decode steps of the first stage (bench/steps.mjs, which also says what its figures are).
  * `--sound [--steps N]` measures nothing but what makes the sound (bench/sound.mjs), on the CPU unless a device is named.
  * `--callers` measures 1 to 64 callers of one model, too: of the bundled one, and of the one that is measured.
  *
@@ -26,10 +28,15 @@ const { values: options } = parseArgs({
     small: { type: 'boolean', default: false },
     device: { type: 'string', default: 'auto' },
     dtype: { type: 'string', default: 'auto' },
+    quantization: { type: 'string' },
+    'kv-cache': { type: 'string' },
     seconds: { type: 'string', default: '3' },
     callers: { type: 'boolean', default: false },
     sound: { type: 'boolean', default: false },
     steps: { type: 'string', default: '2' },
+    'steps-only': { type: 'boolean', default: false },
+    repeats: { type: 'string', default: '5' },
+    'no-libtorch': { type: 'boolean', default: false },
     out: { type: 'string' },
     anyway: { type: 'boolean', default: false },
   },
@@ -47,16 +54,18 @@ async function measured(...words) {
   return JSON.parse(stdout);
 }
 
-const { device } = options;
+const { device, quantization, 'kv-cache': kvCache } = options;
+/** How the first stage is held; what is not named is left to the model and the library. */
+const held = { ...(quantization && { quantization }), ...(kvCache && { kvCache }) };
 
 /** One part in a process of its own. @param {string} name @param {object} settings */
-const part = (name, settings) => measured('part.mjs', name, JSON.stringify({ device, ...settings }));
+const part = (name, settings) => measured('part.mjs', name, JSON.stringify({ device, ...held, ...settings }));
 
 const counts = [1, 2, 4, 8, 16, 32, 64];
 
 /** 1 to 64 callers, and eight of them one after another. @param {object} settings */
 const callersOf = (settings) =>
-  measured('callers.mjs', JSON.stringify({ counts, serial: 8, batchSize: 16, device, ...settings }));
+  measured('callers.mjs', JSON.stringify({ counts, serial: 8, batchSize: 16, device, ...held, ...settings }));
 
 /** @param {string} name @param {any} found @returns {string[][]} */
 const callerRows = (name, { together, oneByOne }) => [
@@ -95,11 +104,14 @@ async function publishedFolder() {
 
 /** @param {number | null | undefined} value */
 const format = (value, digits = 2) => (value === null || value === undefined ? '–' : value.toFixed(digits));
+/** @param {import('./step-figures.mjs').Spread | null} found */
+const spread = (found) =>
+  found === null ? '–' : `${format(found.median)} (${format(found.low)}, ${format(found.high)})`;
 /** @param {number | null} bytes */
 const gigabytes = (bytes) => (bytes === null ? '–' : `${(bytes / 1e9).toFixed(2)} GB`);
 
 /** What was measured, in words. @param {any} result @returns {string[][]} */
-function rows({ convert, warm, speak, memory, eventLoop, callers }) {
+function rows({ convert, warm, speak, steps, memory, eventLoop, callers }) {
   const { first } = speak;
   const held = Object.entries({
     load: 'cold load',
@@ -120,6 +132,10 @@ function rows({ convert, warm, speak, memory, eventLoop, callers }) {
     ['first stage: steps per second', format(first.stepsPerSecond)],
     [`  bytes per step, mean position ${Math.round(first.meanPosition)}`, gigabytes(first.bytesPerStep)],
     ['  share of the read bandwidth', `${format(first.shareOfBandwidth * 100, 0)} %`],
+    ...[...steps.positions, steps.mean].map((/** @type {any} */ one) => [
+      `  at ${one.position ?? `the mean of ${one.from}–${one.to}`}: steps/s (least, most), share; by libtorch alone`,
+      `${spread(one.stepsPerSecond)}, ${format(one.shareOfBandwidth.median * 100, 0)} %; ${spread(one.libtorch)}`,
+    ]),
     [`first stage: prefill of ${first.promptTokens} tokens, ms`, format(first.prefillMilliseconds, 0)],
     ['second stage: ms per pass', format(speak.secondStageMillisecondsPerPass, 0)],
     ['EnCodec decoder: ms per second of audio', format(speak.decoderMillisecondsPerSecond, 0)],
@@ -157,6 +173,22 @@ if (options.sound) {
   });
   process.exit(0);
 }
+if (options['steps-only']) {
+  const { measureSteps } = await import('./steps.mjs');
+  const { model, small, dtype, out } = options;
+  await measureSteps({
+    model: model ?? (await publishedFolder()),
+    named: model ?? (small ? 'test checkpoints' : 'random, published size'),
+    published: model === undefined && !small,
+    ...{ device, dtype, say },
+    quantizations: quantization?.split(',') ?? ['none'],
+    kvCaches: kvCache?.split(',') ?? [undefined],
+    repeats: Number(options.repeats),
+    libtorch: !options['no-libtorch'],
+    ...(out && { out }),
+  });
+  process.exit(0);
+}
 const temporary = join(cacheDirectory(), 'bench', `converted-${process.pid}`);
 let model = options.model;
 /** @type {string | null} */
@@ -174,6 +206,12 @@ try {
   const warm = await part('load', { model, dtype: options.dtype });
   say(`speaking ${seconds} s`);
   const speak = await part('speak', { model, dtype: options.dtype, seconds });
+  say('measuring decode steps');
+  const { stepsOf } = await import('./steps.mjs');
+  const steps = await stepsOf({
+    ...{ model, device, ...held, dtype: options.dtype, repeats: 3, steps: 3 },
+    libtorch: !options['no-libtorch'],
+  });
   say('measuring memory against the plan: in the dtype of the files, and copied into another');
   const other = speak.dtype === 'float32' ? 'bfloat16' : 'float32';
   const short = Math.min(seconds, 0.5);
@@ -213,6 +251,7 @@ try {
     convert,
     warm,
     speak,
+    steps,
     memory,
     eventLoop,
     callers,

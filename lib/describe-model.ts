@@ -66,7 +66,14 @@ export function describeModel(
   manifest: Manifest,
   run: Pick<
     ModelDescription,
-    'device' | 'dtype' | 'batchSize' | 'maxQueue' | 'cacheRows' | 'cachePositions' | 'deterministic'
+    | 'device'
+    | 'dtype'
+    | 'quantization'
+    | 'batchSize'
+    | 'maxQueue'
+    | 'cacheRows'
+    | 'cachePositions'
+    | 'deterministic'
   >,
 ): ModelDescription {
   const { firstStage, secondStage, speakerEncoder, codec, diffusion, enhancer } = manifest;

@@ -5,6 +5,7 @@ import { asking, type CallSite } from './call-site.js';
 import type { LeftOut } from './checkpoint/left-out.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { openModel } from './checkpoint/open.js';
+import { isLoadable, loadedQuantization, storedQuantization } from './checkpoint/stored-quantization.js';
 import { describeModel, wordsOf } from './describe-model.js';
 import { slowerThanSpeech } from './device/diffusion-speed.js';
 import { positionsOf, rowsOf } from './device/memory.js';
@@ -61,19 +62,23 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
 
   const door = loadDoor();
   const facts = deviceFacts(door, engine, libtorch, refused);
-  const policy = resolveDevicePolicy(facts, options);
-  const { device, dtype, reason } = policy;
-  if (policy.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
+  const asked = { ...options, quantization: options.quantization ?? 'none' };
+  const chosen = resolveDevicePolicy(facts, asked);
+  const { device, dtype, reason } = chosen;
+  if (chosen.fellBack) logger.warn?.({ device, dtype, reason }, `computing on the CPU: ${reason}`);
   else logger.info?.({ device, dtype, reason }, `computing on ${device} in ${dtype}: ${reason}`);
 
   const { folder, manifest, leftOut } = await openModel(await findModel(model, options), {
     dtype,
+    quantization: asked.quantization,
     ...(signal && { signal }),
     ...(onProgress && {
       onProgress: ({ bytes, totalBytes }) => onProgress({ phase: 'convert', bytes, totalBytes }),
     }),
   });
   signal?.throwIfAborted();
+  const quantization = loadedQuantization(storedQuantization(manifest), options.quantization, model);
+  const policy = resolveDevicePolicy(facts, { ...asked, quantization });
 
   const target = plannedDevice(policy, facts);
   const planned = planFor(model, manifest, policy, options);
@@ -84,7 +89,7 @@ export async function loadModel(options: ResolvedLoadOptions, site: CallSite): P
   onProgress?.({ phase: 'load', part: 'model' });
   const sizes = sizesOfManifest(manifest);
   const cache = { cacheRows: rowsOf(sizes), cachePositions: positionsOf(sizes, options) };
-  const run = { device, dtype, batchSize, maxQueue, ...cache, deterministic };
+  const run = { device, dtype, quantization, batchSize, maxQueue, ...cache, deterministic };
   const description = describeModel(folder, manifest, run);
   const native = await asking(site, () => engine.loadModel(description));
   if (signal?.aborted) {
@@ -155,7 +160,7 @@ function planFor(
       {
         model,
         runtimeOpen: true,
-        allows: (alternative) => alternative.quantization === 'none',
+        allows: ({ quantization: other }) => isLoadable(storedQuantization(manifest), other),
       },
     );
 }

@@ -6,7 +6,7 @@ import type { MemoryPlan } from './device/plan.js';
 import { MetaVoiceError } from './errors.js';
 import { expectedRange } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
-import type { Dtype } from './native/contract.js';
+import type { Dtype, Quantization } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
 import type { LoadOptions, SpeakOptions, TextSource, VoiceSource } from './options.js';
 import { planSpeech } from './plan-speech.js';
@@ -93,6 +93,11 @@ export class MetaVoice implements AsyncDisposable {
   /** Numbers of the language models. */
   get dtype(): Dtype {
     return this.#model.policy.dtype;
+  }
+
+  /** What the matrices of the first stage are held as. */
+  get quantization(): Quantization {
+    return this.#model.policy.quantization;
   }
 
   /** Why this device and dtype, in words. */

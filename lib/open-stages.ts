@@ -9,8 +9,8 @@ import { handOver } from './hand-over.js';
 import { expectedRange, expectedType, isString } from './is.js';
 import { type LoadedModel, loadModel } from './load-model.js';
 import type { Dtype } from './native/contract.js';
-import { copyOptions, integerOf, numberOf } from './option-values.js';
-import type { DeviceOption } from './options.js';
+import { copyOptions, integerOf, numberOf, orDefault } from './option-values.js';
+import type { DeviceOption, Quantization } from './options.js';
 import { tokenizerOf } from './plan-text.js';
 import { resolveLoadOptions } from './resolve-options.js';
 import { openModelOf, partOf, SoundStages } from './sound-stages.js';
@@ -24,6 +24,8 @@ export interface StagesOptions {
   device?: DeviceOption;
   /** @default environment `METAVOICE_DTYPE`, else 'auto' */
   dtype?: 'auto' | Dtype;
+  /** @default as the model is stored */
+  quantization?: Quantization;
   deterministic?: boolean;
   /** Folder of libtorch. */
   libtorch?: string;
@@ -64,7 +66,7 @@ export class Stages extends SoundStages {
   static async open(modelFolder: string, options?: StagesOptions): Promise<Stages> {
     if (!isString(modelFolder) || modelFolder === '')
       throw expectedType('a folder', 'modelFolder', modelFolder);
-    const known = ['device', 'dtype', 'deterministic', 'libtorch', 'signal'];
+    const known = ['device', 'dtype', 'quantization', 'deterministic', 'libtorch', 'signal'];
     const copy = { ...copyOptions(options, 'options', known), model: modelFolder };
     const site = callSite(Stages.open);
     return createStages(await asking(site, () => loadModel(resolveLoadOptions(copy), site)));
@@ -80,15 +82,22 @@ export class Stages extends SoundStages {
   }
 
   /**
-   * One pass of the first stage over ids [T].
+   * The first stage over ids [T]: in one pass, or the first `prompt` of them in one pass and the others one by one over the
+   * key-value cache, by the same steps as speech.
    *
    * @param speaker [speaker embedding]
    * @returns [2, T, vocabulary]: row 0 with the speaker, row 1 without.
    */
-  async firstStageLogits(ids: Int32Array, speaker: Float32Array): Promise<Float32Array> {
+  async firstStageLogits(
+    ids: Int32Array,
+    speaker: Float32Array,
+    settings?: { prompt?: number },
+  ): Promise<Float32Array> {
     const site = callSite(this.firstStageLogits);
     const { native } = this.#requirePrompt(ids, speaker);
-    return asking(site, () => native.firstStageLogits(ids, speaker));
+    const { prompt } = copyOptions(settings, 'settings', ['prompt']);
+    const first = integerOf(orDefault(prompt, ids.length), 'prompt', 1, ids.length);
+    return asking(site, () => native.firstStageLogits(ids, speaker, first));
   }
 
   /**

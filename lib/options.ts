@@ -1,16 +1,14 @@
 /** Every option of the public API: what it does, its default, range and unit. `resolve-options.ts` applies and checks them. */
 
-import type { Dtype } from './native/contract.js';
+import type { Dtype, Quantization } from './native/contract.js';
 import { type AdvisedSampling, type SamplingOptions, samplingLimits } from './sampling-options.js';
 import type { Voice } from './voice/voice.js';
 
-export type { AdvisedSampling, Dtype, SamplingOptions };
+export type { AdvisedSampling, Dtype, Quantization, SamplingOptions };
 export { samplingLimits };
 
 /** `'auto'`, `'cpu'`, `'cuda'` (the GPU with the most free memory) or `'cuda:N'`. */
 export type DeviceOption = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
-
-export type Quantization = 'none' | 'int8' | 'int4';
 
 /** A logger in the form of pino: `(fields, message)`. `console` fits, too. */
 export interface Logger {
@@ -62,8 +60,10 @@ export interface LoadOptions {
    */
   dtype?: 'auto' | Dtype;
   /**
-   * Weights of the first stage. Only `'none'` works in this version.
-   * @default 'none'
+   * What the matrices of the first stage are held as: `'none'` is whole, `'int8'` about half and `'int4'` about a quarter of
+   * 16 bit. A model folder that is stored whole is quantised while it is loaded; published files are once, into the
+   * cache. One that `metavoice convert` quantised can't be had otherwise.
+   * @default as the model is stored
    */
   quantization?: Quantization;
   /**
@@ -252,7 +252,6 @@ export const defaults = {
     download: false,
     device: 'auto',
     dtype: 'auto',
-    quantization: 'none',
     batchSize: 1,
     maxQueue: 128,
     deterministic: false,

@@ -7,6 +7,7 @@ import { planFolderSync, planPathsSync } from './checkpoint/convert.js';
 import type { LeftOut } from './checkpoint/left-out.js';
 import { manifestFile } from './checkpoint/manifest.js';
 import { checkModelFolderSync } from './checkpoint/model-folder.js';
+import { isLoadable, loadedQuantization, storedQuantization } from './checkpoint/stored-quantization.js';
 import { leftOutPart } from './describe-model.js';
 import { slowerThanSpeech } from './device/diffusion-speed.js';
 import { type ModelSizes, publishedSizes, sizesOfManifest, sizesOfPlan } from './device/model-sizes.js';
@@ -29,7 +30,7 @@ import {
   secondsOf,
 } from './option-values.js';
 import { type DeviceOption, defaults, type Quantization } from './options.js';
-import { resolveDevice, resolveDtype } from './resolve-options.js';
+import { resolveDevice, resolveDtype, resolveQuantization } from './resolve-options.js';
 import { loadDoor } from './runtime/load.js';
 
 /** A GPU that is thought of, not of this machine. */
@@ -57,8 +58,8 @@ export interface PlanOptions {
   /** @default environment `METAVOICE_DTYPE`, else 'auto': what the device runs best */
   dtype?: 'auto' | Dtype;
   /**
-   * Weights of the first stage. Planned ahead: this version loads `'none'` only.
-   * @default 'none'
+   * What the matrices of the first stage are held as.
+   * @default as the model is stored
    */
   quantization?: Quantization;
   /**
@@ -103,12 +104,11 @@ const planKeys = [
  * const { fits, advice } = plan({ model: 'models/metavoice-1B', device: 'cuda:0' });
  *
  * @throws TypeError, RangeError for options; MetaVoiceError ERR_MODEL_NOT_FOUND, ERR_CHECKPOINT, ERR_CUDA_UNAVAILABLE,
- * ERR_DTYPE_UNSUPPORTED, ERR_RUNTIME_NOT_FOUND (no addon).
+ * ERR_DTYPE_UNSUPPORTED, ERR_UNSUPPORTED (a quantisation other than that of the folder), ERR_RUNTIME_NOT_FOUND (no addon).
  */
 export function plan(options?: PlanOptions): MemoryPlan {
   const given = copyOptions(options, 'options', planKeys);
-  const quantization = orDefault(given.quantization, defaults.load.quantization) as Quantization;
-  requireOneOf(quantization, ['none', 'int8', 'int4'], 'quantization');
+  const wanted = resolveQuantization(given.quantization);
   const decoder = orDefault(given.decoder, defaults.speak.decoder);
   requireOneOf(decoder, ['auto', 'encodec', 'diffusion'], 'decoder');
   const quality = orDefault(given.quality, defaults.speak.quality) as MemoryPlan['quality'];
@@ -116,11 +116,18 @@ export function plan(options?: PlanOptions): MemoryPlan {
   const batchSize = integerOf(orDefault(given.batchSize, defaults.load.batchSize), 'batchSize', 1, 256);
   const maxSeconds = secondsOf(given.maxSeconds, 'maxSeconds');
   const asked = resolveDtype(given.dtype, process.env);
-  const { device, policy } = chooseDevice(given.device, asked, quantization);
-  const { sizes, model, refused } = sizesOf(given.model, policy.dtype);
+  const { device, policy } = chooseDevice(given.device, asked, wanted ?? 'none');
+  const { sizes, model, refused, stored } = sizesOf(given.model, policy.dtype);
   const { dtype } = policy;
+  const quantization = loadedQuantization(stored, wanted, model);
+  const allows = (other: { quantization: Quantization }) => isLoadable(stored, other.quantization);
   const planned = (decoder: MemoryPlan['decoder'], of = sizes) =>
-    planMemory(of, device, { dtype, quantization, decoder, quality, batchSize, maxSeconds }, { model });
+    planMemory(
+      of,
+      device,
+      { dtype, quantization, decoder, quality, batchSize, maxSeconds },
+      { model, allows },
+    );
   if (decoder === 'diffusion') {
     if (refused) throw refused;
     return planned('diffusion', withDiffusion(sizes));
@@ -193,12 +200,14 @@ function describedDevice(
 
 interface FoundSizes {
   readonly sizes: ModelSizes;
+  /** What its first stage is stored as. */
+  readonly stored: Quantization;
   /** Why its diffusion decoder can't be read, where it has one. */
   readonly refused: MetaVoiceError | null;
 }
 
 /** Without a model: its diffusion networks are another download, and another licence. */
-const known: FoundSizes = { sizes: { ...publishedSizes, diffusion: null }, refused: null };
+const known: FoundSizes = { sizes: { ...publishedSizes, diffusion: null }, stored: 'none', refused: null };
 
 /** Sizes of a model, from its headers; without a model, or before the published one is fetched, the published ones. */
 function sizesOf(value: unknown, dtype: Dtype): FoundSizes & { model: string } {
@@ -218,11 +227,15 @@ function sizesOf(value: unknown, dtype: Dtype): FoundSizes & { model: string } {
 
 function sizesOfFolder(folder: string, dtype: Dtype, model: string): FoundSizes {
   const isModelFolder = existsSync(join(folder, manifestFile)) && statSync(folder).isDirectory();
-  return reading(model, (leftOut) =>
-    isModelFolder
-      ? sizesOfManifest(checkModelFolderSync(folder, leftOut))
-      : sizesOfPlan(planFolderSync(folder, dtype, undefined, leftOut)),
-  );
+  if (!isModelFolder)
+    return reading(model, (leftOut) => sizesOfPlan(planFolderSync(folder, dtype, undefined, leftOut)));
+  let stored: Quantization = 'none';
+  const found = reading(model, (leftOut) => {
+    const manifest = checkModelFolderSync(folder, leftOut);
+    stored = storedQuantization(manifest);
+    return sizesOfManifest(manifest);
+  });
+  return { ...found, stored };
 }
 
 /** As it would be loaded: a part that is refused is left out. */
@@ -231,6 +244,7 @@ function reading(model: string, sizes: (leftOut: LeftOut) => ModelSizes): FoundS
   const found = sizes(leftOut);
   return {
     sizes: found,
+    stored: 'none',
     refused: leftOut.has('diffusion') ? leftOutPart('diffusion', model, leftOut) : null,
   };
 }

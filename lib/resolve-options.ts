@@ -4,7 +4,6 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { MetaVoiceError } from './errors.js';
 import { expectedRange, expectedType, isFunction, isString } from './is.js';
 import type { Dtype } from './native/contract.js';
 import {
@@ -30,6 +29,7 @@ import {
   longestPause,
   mostDiffusionSteps,
   type OnProgress,
+  type Quantization,
   type ResolvedPauses,
   type SampleRate,
   type SpeakOptions,
@@ -44,7 +44,8 @@ export interface ResolvedLoadOptions {
   readonly download: boolean;
   readonly device: DeviceOption;
   readonly dtype: 'auto' | Dtype;
-  readonly quantization: 'none';
+  /** Null: as the model is stored. */
+  readonly quantization: Quantization | null;
   readonly batchSize: number;
   readonly maxQueue: number;
   /** Null: as long as the model's windows allow. */
@@ -116,7 +117,7 @@ export const speakKeys = [
   'onProgress',
 ] as const satisfies (keyof SpeakOptions)[];
 
-/** Options of `MetaVoice.load`, complete. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
+/** Options of `MetaVoice.load`, complete. Throws TypeError or RangeError. */
 export function resolveLoadOptions(
   options: unknown,
   environment: NodeJS.ProcessEnv = process.env,
@@ -124,7 +125,7 @@ export function resolveLoadOptions(
   return resolveLoad(copyOptions(options, 'options', loadKeys, placesForLoad), environment);
 }
 
-/** Options of `synthesize` and `stream` of a loaded model. Throws TypeError, RangeError or ERR_UNSUPPORTED. */
+/** Options of `synthesize` and `stream` of a loaded model. Throws TypeError or RangeError. */
 export function resolveSpeakOptions(options: unknown): ResolvedSpeakOptions {
   return resolveSpeak(copyOptions(options, 'options', speakKeys, placesForSpeak));
 }
@@ -140,20 +141,12 @@ export function resolveSynthesizeOptions(
 }
 
 function resolveLoad(options: Bag, environment: NodeJS.ProcessEnv): ResolvedLoadOptions {
-  const quantization = orDefault(options.quantization, defaults.load.quantization);
-  requireOneOf(quantization, ['none', 'int8', 'int4'], 'quantization');
-  if (quantization !== 'none') {
-    throw new MetaVoiceError(
-      'ERR_UNSUPPORTED',
-      `expected quantization 'none' but '${quantization}' was asked for: quantised weights are not in this version; use dtype 'bfloat16' or 'float16' to halve the memory`,
-    );
-  }
   return {
     model: resolveModel(options.model, environment),
     download: booleanOf(options.download, 'download', defaults.load.download),
     device: resolveDevice(options.device, environment),
     dtype: resolveDtype(options.dtype, environment),
-    quantization,
+    quantization: resolveQuantization(options.quantization),
     batchSize: integerOf(orDefault(options.batchSize, defaults.load.batchSize), 'batchSize', 1, 256),
     maxQueue: integerOf(orDefault(options.maxQueue, defaults.load.maxQueue), 'maxQueue', 0, 65_536),
     maxSeconds: secondsOf(options.maxSeconds, 'maxSeconds'),
@@ -220,6 +213,13 @@ export function resolveDtype(value: unknown, environment: NodeJS.ProcessEnv): 'a
   if (dtype === undefined) return defaults.load.dtype;
   requireOneOf(dtype, ['auto', 'float32', 'float16', 'bfloat16'], name);
   return dtype as 'auto' | Dtype;
+}
+
+/** Null: as the model is stored. */
+export function resolveQuantization(value: unknown): Quantization | null {
+  if (value === undefined) return null;
+  requireOneOf(value, ['none', 'int8', 'int4'], 'quantization');
+  return value as Quantization;
 }
 
 /** The value and the name under which a refusal speaks of it. */

@@ -7,7 +7,7 @@ import { requirePart } from './describe-model.js';
 import { MetaVoiceError } from './errors.js';
 import { handOver } from './hand-over.js';
 import type { LoadedModel } from './load-model.js';
-import type { Dtype, RunningWork } from './native/contract.js';
+import type { Dtype, Quantization, RunningWork } from './native/contract.js';
 import { copyOptions, signalOf } from './option-values.js';
 import {
   type DiffusionSettings,
@@ -54,6 +54,11 @@ export abstract class SoundStages implements AsyncDisposable {
   /** Numbers of the language models. */
   get dtype(): Dtype {
     return this.#model.policy.dtype;
+  }
+
+  /** What the matrices of the first stage are held as. */
+  get quantization(): Quantization {
+    return this.#model.policy.quantization;
   }
 
   /** What the model folder says of itself: sizes, rates, tokenizers. */

@@ -229,13 +229,17 @@ export const explanations = {
   },
   ERR_UNSUPPORTED: {
     causes: [
-      'An option of a later version: quantised weights.',
+      'A `quantization` other than the one that the model folder is stored in; converting such a folder once more.',
       'A stream that is read a second time.',
       'A `sampleRate` or a `loudness` for a model whose own sample rate does not allow it.',
     ],
     mend: 'Do as the message says; call `stream()` again for another reading.',
-    where: '`lib/resolve-options.ts`, `lib/plan-speech.ts`, before any work; `lib/stream`',
-    details: {},
+    where: '`lib/checkpoint`, `lib/plan-speech.ts`, before any work; `lib/stream`',
+    details: {
+      model: 'the folder of the model',
+      expected: 'what its first stage is stored in',
+      found: 'what was asked for',
+    },
   },
   ERR_DISPOSED: {
     causes: ['The model was used after `dispose()`, or disposed while it spoke.'],

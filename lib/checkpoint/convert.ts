@@ -4,13 +4,14 @@ import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { expectedRange, expectedType, isPlainObject, isString } from '../is.js';
-import type { Dtype } from '../native/contract.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import { namesIn, statOf } from './file-asks.js';
 import { parseLayers } from './keep-layers.js';
 import { type LeftOut, requireAny } from './left-out.js';
 import { type Manifest, manifestFile } from './manifest.js';
 import { partNames } from './part.js';
-import { type ModelPlan, planningModel } from './plan-model.js';
+import { planModelFolder } from './plan-folder.js';
+import { type ModelPlan, planningModel, quantizedPlan } from './plan-model.js';
 import { ask, type Reading, readAsync, readSync } from './reading.js';
 import {
   findingPublished,
@@ -28,17 +29,20 @@ export interface ConvertOptions extends WriteOptions {
   dtype: Dtype;
   /** Layers of the first stage to keep, such as `0-11,18-23`; all by default. */
   keepLayers?: string | undefined;
+  /** What the matrices of the first stage's layers are stored as; 'none', whole, by default. */
+  quantization?: Quantization | undefined;
 }
 
 /**
  * Turns a folder of published files (`first_stage.pt`, `second_stage.pt`, `speaker_encoder.pt`, EnCodec's
  * `encodec_24khz*.th` or a safetensors file of it, `mbd_comp_8.pt`, DeepFilterNet3's folder, zip or safetensors file; absent ones
  * become null parts, of the last two nothing), or the files at given places, into a
- * model folder that is mapped, not read: `metavoice.json` and safetensors files. `destination` must not exist, or be empty; it appears whole or not
- * at all.
+ * model folder that is mapped, not read: `metavoice.json` and safetensors files. To be quantised, the source may also be a
+ * model folder with whole weights. `destination` must not exist, or be empty; it appears whole or not at all.
  *
  * Rejects with TypeError or RangeError for the arguments, ERR_MODEL_NOT_FOUND when nothing is there, ERR_CHECKPOINT
- * (file, tensor, expected and found in `details`) for files that are damaged, unsafe or of another model, the errors of
+ * (file, tensor, expected and found in `details`) for files that are damaged, unsafe or of another model, ERR_UNSUPPORTED
+ * for a model folder that is quantised already, the errors of
  * the file system, and the signal's own reason.
  */
 export async function convertModel(
@@ -47,20 +51,36 @@ export async function convertModel(
   options: ConvertOptions,
 ): Promise<Manifest> {
   requireArguments(source, destination, options);
-  const { dtype, keepLayers, signal } = options;
+  const { dtype, keepLayers, quantization = 'none', signal } = options;
   signal?.throwIfAborted();
   const target = resolve(destination);
   await requireVacant(target);
   const plan = await (isString(source)
-    ? planFolder(resolve(source), dtype, keepLayers)
+    ? planSource(resolve(source), options)
     : planPaths(source, dtype, keepLayers));
-  return writeWhole(plan, target, options);
+  if (quantization !== 'none' && !plan.firstStage)
+    throw new MetaVoiceError(
+      'ERR_MODEL_NOT_FOUND',
+      '`quantization` is of the first stage, which is not there; add first_stage.pt or leave the option out',
+    );
+  return writeWhole(quantizedPlan(plan, quantization), target, options);
+}
+
+/** A model folder may be written anew only where that changes something. */
+async function planSource(
+  folder: string,
+  { dtype, keepLayers, quantization = 'none' }: ConvertOptions,
+): Promise<ModelPlan> {
+  const anew = quantization !== 'none' && keepLayers === undefined;
+  return anew && (await stat(join(folder, manifestFile)).catch(() => null))
+    ? planModelFolder(folder, dtype)
+    : planFolder(folder, dtype, keepLayers);
 }
 
 function requireArguments(
   source: string | PublishedPaths,
   destination: string,
-  { dtype, keepLayers }: ConvertOptions,
+  { dtype, keepLayers, quantization }: ConvertOptions,
 ): void {
   if (!isString(source) && !isPlainObject(source)) throw expectedType('a path', 'source', source);
   if (!isString(destination) || destination === '') throw expectedType('a path', 'destination', destination);
@@ -68,6 +88,10 @@ function requireArguments(
   if (!['float32', 'float16', 'bfloat16'].includes(dtype))
     throw expectedRange('float32, float16 or bfloat16', 'dtype', dtype);
   if (keepLayers !== undefined) parseLayers(keepLayers);
+  const kind = quantization ?? 'none';
+  if (!isString(kind)) throw expectedType('none, int8 or int4', 'quantization', kind);
+  if (!['none', 'int8', 'int4'].includes(kind))
+    throw expectedRange('none, int8 or int4', 'quantization', kind);
 }
 
 async function requireVacant(folder: string): Promise<void> {
@@ -117,7 +141,7 @@ function* planningFolder(
     if (entries.includes(manifestFile))
       throw new MetaVoiceError(
         'ERR_MODEL_NOT_FOUND',
-        `${folder} is a model folder already (it has ${manifestFile}); use it as it is, or convert from the published files`,
+        `${folder} is a model folder already (it has ${manifestFile}); use it as it is, convert from the published files, or give \`quantization\` to quantise it`,
         { details: { model: folder } },
       );
     throw modelNotFound(folder, places, 'the folder has none of the files');

@@ -111,7 +111,7 @@ const sampling = options({
   },
 });
 
-const transformer = object({
+const stage = {
   ...part,
   dtype: oneOf('float32', 'float16', 'bfloat16'),
   layers: count,
@@ -133,6 +133,11 @@ const transformer = object({
     special: ids,
     offset: natural,
   }),
+};
+const firstStage = object({ ...stage, quantization: optional(oneOf('none', 'int8', 'int4')) });
+const secondStage = object({
+  ...stage,
+  quantization: that('nothing, as only the first stage is quantised,', (value) => value === undefined),
 });
 
 const diffusion = object({
@@ -166,8 +171,8 @@ const refused = object({ reason: text, modified: that('a time in milliseconds', 
 const manifest = object({
   format: oneOf('metavoice-model'),
   version: that('1, the version that this package reads', (value) => value === 1),
-  firstStage: nullable(transformer),
-  secondStage: nullable(transformer),
+  firstStage: nullable(firstStage),
+  secondStage: nullable(secondStage),
   speakerEncoder: nullable(object({ ...part, layers: count, hidden: size, mels: size, embedding: size })),
   codec: nullable(
     object({

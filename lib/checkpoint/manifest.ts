@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
-import type { Dtype } from '../native/contract.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import type { AdvisedSampling } from '../options.js';
 import { readingText } from './byte-reader.js';
 import { checkManifest } from './manifest-check.js';
@@ -54,6 +54,11 @@ export interface TransformerManifest extends PartManifest {
   normEpsilon: number;
   activation: 'swiglu' | 'gelu';
   tokenizer: TokenizerData;
+}
+
+export interface FirstStageManifest extends TransformerManifest {
+  /** What the matrices in the layers are stored as; absent: whole, in the dtype. */
+  quantization?: Quantization;
 }
 
 export interface SpeakerEncoderManifest extends PartManifest {
@@ -140,7 +145,7 @@ export interface RefusedPart {
 export interface Manifest {
   format: 'metavoice-model';
   version: 1;
-  firstStage: TransformerManifest | null;
+  firstStage: FirstStageManifest | null;
   secondStage: TransformerManifest | null;
   speakerEncoder: SpeakerEncoderManifest | null;
   codec: CodecManifest | null;

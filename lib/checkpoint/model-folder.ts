@@ -94,9 +94,10 @@ function* checkPart(
     );
   const { tensors } = yield* readingFile(file, readingSafetensors);
   const shapes = shapesOf(tensors);
-  compareTensors(file, expectedOf(shapes), shapes);
+  const wanted = expectedOf(shapes);
+  compareTensors(file, wanted, shapes);
   for (const [name, tensor] of tensors) {
-    const expected = typeof dtype === 'string' ? dtype : dtype(name);
+    const expected = wanted.get(name)?.dtype ?? (typeof dtype === 'string' ? dtype : dtype(name));
     if (tensor.dtype !== expected)
       throw refuseCheckpoint(file, `tensor ${name} holds ${tensor.dtype} but the manifest says ${expected}`, {
         tensor: name,

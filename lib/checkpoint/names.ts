@@ -3,12 +3,14 @@
  * a number.
  */
 
+import type { Quantization } from '../native/contract.js';
 import type {
   CodecManifest,
   DiffusionManifest,
   SpeakerEncoderManifest,
   TransformerManifest,
 } from './manifest.js';
+import type { TensorDtype } from './pickle-values.js';
 
 type Pair = readonly [published: string, ours: string];
 
@@ -94,6 +96,8 @@ export const isCodecTraining = (published: string): boolean =>
 export interface ExpectedTensor {
   shape: readonly number[];
   optional?: true;
+  /** Where it is not that of the other tensors. */
+  dtype?: TensorDtype;
 }
 
 export type Expected = Map<string, ExpectedTensor>;
@@ -103,8 +107,35 @@ export type TransformerSizes = Omit<
   'file' | 'bytes' | 'dtype' | 'heads' | 'norm' | 'normEpsilon' | 'tokenizer'
 >;
 
+/** Numbers of a row that share a scale and a zero in int4. */
+export const int4Group = 128;
+
+/** Whether a tensor, by our name, is held quantised: a matrix of the layers, in int4 one whose rows are whole groups. */
+export const isQuantized = (name: string, shape: readonly number[], quantization: Quantization): boolean =>
+  quantization !== 'none' &&
+  /^layers\.\d+\.(?:attention\.(?:qkv|out)|feed_forward\.(?:gate|up|down))\.weight$/.test(name) &&
+  (quantization === 'int8' || shape[1]! % int4Group === 0);
+
+/** What a quantised matrix `….weight` [out, in] is stored as. */
+export function quantizedTensors(
+  name: string,
+  [out, columns]: readonly [number, number],
+  quantization: 'int8' | 'int4',
+): [name: string, tensor: Required<Omit<ExpectedTensor, 'optional'>>][] {
+  const scale = name.replace(/weight$/, 'scale');
+  return quantization === 'int8'
+    ? [
+        [name, { shape: [out, columns], dtype: 'int8' }],
+        [scale, { shape: [out], dtype: 'bfloat16' }],
+      ]
+    : [
+        [name, { shape: [out, columns / 2], dtype: 'uint8' }],
+        [scale, { shape: [out, columns / int4Group, 2], dtype: 'bfloat16' }],
+      ];
+}
+
 /** Every tensor of a language model. */
-export function transformerTensors(sizes: TransformerSizes): Expected {
+export function transformerTensors(sizes: TransformerSizes & { quantization?: Quantization }): Expected {
   const { width, feedForward: inner, speakerEmbedding } = sizes;
   const expected: Expected = new Map();
   const need = (path: string, ...shape: number[]) => {
@@ -129,7 +160,15 @@ export function transformerTensors(sizes: TransformerSizes): Expected {
   layer('norm', width);
   const heads = sizes.tied ? [] : sizes.outputs;
   for (const [index, rows] of heads.entries()) need(`heads.${index}`, rows, width);
-  return expected;
+  const { quantization = 'none' } = sizes;
+  if (quantization === 'none') return expected;
+  return new Map(
+    [...expected].flatMap(([name, tensor]): [string, ExpectedTensor][] =>
+      isQuantized(name, tensor.shape, quantization)
+        ? quantizedTensors(name, tensor.shape as [number, number], quantization)
+        : [[name, tensor]],
+    ),
+  );
 }
 
 /** Every tensor of the speaker encoder. */

@@ -2,20 +2,22 @@ import { readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
 import { expectedType, isPlainObject, isString } from '../is.js';
-import type { Dtype } from '../native/contract.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import { cacheDirectory } from '../runtime/paths.js';
 import { planFolder, planPaths, writeWhole } from './convert.js';
 import { type LeftOut, optionalParts } from './left-out.js';
 import { type Manifest, manifestFile } from './manifest.js';
 import { checkModelFolder } from './model-folder.js';
 import { sourceOf } from './part.js';
-import type { ModelPlan } from './plan-model.js';
+import { type ModelPlan, quantizedPlan } from './plan-model.js';
 import { modelNotFound, type PublishedPaths, publishedNames } from './sources.js';
 import type { WriteOptions } from './write-model.js';
 
 export interface OpenOptions extends WriteOptions {
   /** For files that are converted; a model folder is used with the dtype that it has. */
   dtype: Dtype;
+  /** What the conversion of files holds the first stage as; whole by default. A model folder is not touched by it. */
+  quantization?: Quantization | undefined;
   /** Where conversions are kept; `METAVOICE_CACHE` or the platform's cache by default. */
   cacheDirectory?: string | undefined;
 }
@@ -53,7 +55,8 @@ export async function openModel(model: string | PublishedPaths, options: OpenOpt
   return openConverted(await planFolder(folder, dtype, undefined, leftOut), leftOut, options);
 }
 
-async function openConverted(plan: ModelPlan, leftOut: LeftOut, options: OpenOptions): Promise<OpenedModel> {
+async function openConverted(whole: ModelPlan, leftOut: LeftOut, options: OpenOptions): Promise<OpenedModel> {
+  const plan = quantizedPlan(whole, options.quantization ?? 'none');
   const cache = join(options.cacheDirectory ?? cacheDirectory(), 'models');
   const kept = resolve(cache, plan.provenance.digest.slice(0, 32));
   if (!(await isKept(kept, plan))) {

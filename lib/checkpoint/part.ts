@@ -26,6 +26,8 @@ export interface PlannedPart<M> {
     /** Where it is another. */
     dtype?: Dtype;
   }[];
+  /** What the matrices of its layers are to be stored as; absent: as the others. */
+  quantization?: 'int8' | 'int4';
   /** What the tensors lie in where it is no file of its own: a member of a zip, unpacked. */
   unpacked?: Buffer;
 }

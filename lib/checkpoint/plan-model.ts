@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { MetaVoiceError } from '../errors.js';
-import type { Dtype } from '../native/contract.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import { readingFile } from './byte-reader.js';
 import { planCodecFromTorch, planningCodecFromSafetensors } from './codec.js';
 import { planDiffusion } from './diffusion.js';
@@ -12,6 +12,7 @@ import type {
   CodecManifest,
   DiffusionManifest,
   EnhancerManifest,
+  FirstStageManifest,
   Manifest,
   PartManifest,
   SpeakerEncoderManifest,
@@ -29,13 +30,30 @@ import { planTransformer } from './transformer.js';
 const converter = 'metavoice-convert-1';
 
 export interface ModelPlan {
-  firstStage: PlannedPart<TransformerManifest> | null;
+  firstStage: PlannedPart<FirstStageManifest> | null;
   secondStage: PlannedPart<TransformerManifest> | null;
   speakerEncoder: PlannedPart<SpeakerEncoderManifest> | null;
   codec: PlannedPart<CodecManifest> | null;
   diffusion: PlannedPart<DiffusionManifest> | null;
   enhancer: PlannedPart<EnhancerManifest> | null;
+  /** What a model folder brings along. */
+  speakers?: Manifest['speakers'];
+  sampling?: Manifest['sampling'];
   provenance: Manifest['provenance'];
+}
+
+/** The same model with the first stage quantised, and a digest of its own. Without a first stage there is nothing to do. */
+export function quantizedPlan(plan: ModelPlan, quantization: Quantization): ModelPlan {
+  const { firstStage, provenance } = plan;
+  if (quantization === 'none' || !firstStage) return plan;
+  const digest = createHash('sha256')
+    .update(JSON.stringify([provenance.digest, quantization]))
+    .digest('hex');
+  return {
+    ...plan,
+    firstStage: { ...firstStage, manifest: { ...firstStage.manifest, quantization }, quantization },
+    provenance: { ...provenance, digest },
+  };
 }
 
 /** Something read, and what tells it from other content. */

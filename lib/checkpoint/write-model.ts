@@ -6,9 +6,11 @@ import { loadDoor } from '../runtime/load.js';
 import { type OptionalPart, optionalParts } from './left-out.js';
 import { type Manifest, manifestFile, type PartManifest, type RefusedPart } from './manifest.js';
 import { checkModelFolder } from './model-folder.js';
+import { isQuantized, quantizedTensors } from './names.js';
 import { type PartName, type PlannedPart, partNames, sourceOf } from './part.js';
 import { entryOf, type ModelPlan } from './plan-model.js';
-import { planSafetensors } from './safetensors.js';
+import { quantizeFile } from './quantize.js';
+import { type PlannedTensor, planSafetensors } from './safetensors.js';
 
 export interface ConvertProgress {
   /** The part that is written: `first stage`, `second stage`, `speaker encoder`, `codec`, `diffusion` or `enhancer`. */
@@ -43,7 +45,16 @@ interface PartJob {
   source: string;
   header: Buffer;
   pieces: CopyPiece[];
+  /** What is quantised on its way: `destinationOffset` is that of the numbers. */
+  quantized: QuantizedPiece[];
   unpacked: Buffer | undefined;
+}
+
+interface QuantizedPiece {
+  piece: CopyPiece;
+  quantization: 'int8' | 'int4';
+  /** Where the scales begin in the file. */
+  scale: number;
 }
 
 /**
@@ -88,7 +99,8 @@ export async function writeModel(
     speakerEncoder: null,
     codec: null,
     ...Object.fromEntries(written.map(({ name, entry }) => [name, entry])),
-    speakers: [],
+    speakers: plan.speakers ?? [],
+    ...(plan.sampling && { sampling: plan.sampling }),
     provenance: { ...plan.provenance, ...(written.length < jobs.length && { leftOut }) },
   };
   signal?.throwIfAborted();
@@ -102,13 +114,17 @@ function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string)
   const { file, phase } = files[name];
   const { unpacked } = part;
   const tensors = part.tensors.map((tensor) => ({ dtype: part.dtype, ...tensor }));
-  const planned = tensors.map(({ name: tensor, dtype, source }) => ({
-    name: tensor,
-    dtype,
-    shape: source.shape,
-  }));
+  const { quantization } = part;
+  const planned = tensors.flatMap(({ name: tensor, dtype, source }): PlannedTensor[] =>
+    quantization && isQuantized(tensor, source.shape, quantization)
+      ? quantizedTensors(tensor, source.shape as [number, number], quantization).map(([each, made]) => ({
+          name: each,
+          ...made,
+        }))
+      : [{ name: tensor, dtype, shape: source.shape }],
+  );
   const { header, offsets, size } = planSafetensors(planned, { format: 'metavoice' });
-  const pieces = tensors.map(({ name: tensor, source, dtype }): CopyPiece => {
+  const all = tensors.map(({ name: tensor, source, dtype }): CopyPiece => {
     const { crc32 } = source;
     return {
       name: tensor,
@@ -123,18 +139,27 @@ function jobFor(name: PartName, part: PlannedPart<PartManifest>, folder: string)
     };
   });
   // In the order of the source a disk reads forward.
-  pieces.sort((a, b) => a.sourceOffset - b.sourceOffset);
+  all.sort((a, b) => a.sourceOffset - b.sourceOffset);
+  const quantizes = ({ name: tensor, shape }: CopyPiece) =>
+    quantization !== undefined && isQuantized(tensor, shape, quantization);
+  const pieces = all.filter((piece) => !quantizes(piece));
+  const quantized = all.filter(quantizes).map((piece) => ({
+    piece,
+    quantization: quantization!,
+    scale: offsets.get(piece.name.replace(/weight$/, 'scale'))!,
+  }));
   const path = join(folder, file);
   const entry = entryOf(part, { file, bytes: size });
-  return { name, phase, entry, path, source: sourceOf(part), header, pieces, unpacked };
+  return { name, phase, entry, path, source: sourceOf(part), header, pieces, quantized, unpacked };
 }
 
 async function writePart(
-  { path, header, pieces, unpacked: bytes }: PartJob,
+  { path, header, pieces, quantized, unpacked: bytes }: PartJob,
   signal: AbortSignal | undefined,
   onProgress: (bytes: number) => void,
 ): Promise<void> {
   await writeFile(path, header, { flag: 'wx' });
+  let done = header.length;
   const unpacked = bytes && `${path}.unpacked`;
   if (unpacked) await writeFile(unpacked, bytes, { flag: 'wx' });
   try {
@@ -144,10 +169,57 @@ async function writePart(
         pieces: unpacked ? pieces.map((piece) => ({ ...piece, source: unpacked })) : pieces,
       },
       signal,
-      (bytes) => onProgress(header.length + bytes),
+      (bytes) => {
+        done = header.length + bytes;
+        onProgress(done);
+      },
     );
   } finally {
     if (unpacked) await rm(unpacked);
+  }
+  if (quantized.length > 0)
+    await writeQuantized(path, quantized, signal, (bytes) => onProgress(done + bytes));
+}
+
+/**
+ * Each matrix is cast to bfloat16 in a file of its own, where its rows lie one after the other whatever it came from, and
+ * goes from there through a buffer.
+ */
+async function writeQuantized(
+  path: string,
+  quantized: readonly QuantizedPiece[],
+  signal: AbortSignal | undefined,
+  onProgress: (bytes: number) => void,
+): Promise<void> {
+  const whole = `${path}.whole`;
+  const destination = await open(path, 'r+');
+  try {
+    let before = 0;
+    for (const { piece, quantization, scale } of quantized) {
+      const { name, shape, source: origin, destinationOffset: weight } = piece;
+      await writeFile(whole, '', { flag: 'wx' });
+      const job = {
+        destination: whole,
+        pieces: [{ ...piece, destinationOffset: 0, destinationDtype: 'bfloat16' as const }],
+      };
+      await copy(job, signal, () => {});
+      before += await quantizeFile(
+        whole,
+        { name, shape: shape as [number, number], origin },
+        quantization,
+        destination,
+        { weight, scale },
+        (bytes) => {
+          signal?.throwIfAborted();
+          onProgress(before + bytes);
+        },
+      );
+      await rm(whole);
+    }
+    await destination.sync();
+  } finally {
+    await destination.close();
+    await rm(whole, { force: true });
   }
 }
 

@@ -22,7 +22,7 @@ export const loadHelp = `  --model, -m M       folder of the model, or its hub i
   --download          fetch the files of a hub id that are not here
   --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
-  --quantization Q    none
+  --quantization Q    weights of the first stage: none, int8 or int4; default as the model is stored
   --libtorch DIR      folder of libtorch (METAVOICE_LIBTORCH)`;
 
 type LoadValues = {

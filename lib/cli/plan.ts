@@ -15,7 +15,7 @@ Says what a model takes of a device's memory, part by part, and whether it fits.
   --model, -m M       a model (environment METAVOICE_MODEL); default the sizes of MetaVoice-1B as published
   --device D          auto, cpu, cuda or cuda:N (METAVOICE_DEVICE)
   --dtype T           auto, float32, float16 or bfloat16 (METAVOICE_DTYPE)
-  --quantization Q    none, int8 or int4
+  --quantization Q    none, int8 or int4; default as the model is stored
   --decoder D         auto, encodec or diffusion
   --quality Q         stream or whole: how diffusion goes
   --batch-size N      utterances at the same time, default 1

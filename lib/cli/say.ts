@@ -253,12 +253,13 @@ function decode(
   }
 }
 
-function words(speech: Speech, output: string, { device, dtype, reason }: MetaVoice): string {
+function words(speech: Speech, output: string, { device, dtype, quantization, reason }: MetaVoice): string {
   const { durationSeconds, timings, seed, endReason, health } = speech;
   const cut = endReason === 'limit' ? ', cut at the limit' : '';
   const redone = health.redoneSteps + health.redoneWindows;
   const again = redone > 0 ? `, ${redone} steps done again in float32` : '';
-  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${dtype} (${reason})\n${heard(speech)}`;
+  const numbers = quantization === 'none' ? dtype : `${dtype} and ${quantization}`;
+  return `${output}: ${durationSeconds.toFixed(2)} s${cut}${again}, real-time factor ${timings.realTimeFactor.toFixed(2)}, seed ${seed}, ${device} ${numbers} (${reason})\n${heard(speech)}`;
 }
 
 /** A line for each finding in what was written; that it was cut is told already. */
@@ -285,13 +286,14 @@ const told = [
 ] as const satisfies readonly (keyof Speech)[];
 
 async function facts(speech: Speech, file: string, format: ByteFormat, tts: MetaVoice) {
-  const { device, dtype, reason, model, plan } = tts;
+  const { device, dtype, quantization, reason, model, plan } = tts;
   return {
     file,
     format,
     ...Object.fromEntries(told.map((name) => [name, speech[name]])),
     device,
     dtype,
+    quantization,
     reason,
     model,
     memory: { planned: plan.total, peak: await tts.peakMemory() },

@@ -3,8 +3,8 @@
  * measured, and its constants say where.
  */
 
-import type { Dtype } from '../native/contract.js';
-import type { Quantization } from '../options.js';
+import { int4Group } from '../checkpoint/names.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import type { BandSizes, DiffusionSizes, ModelSizes, StageSizes } from './model-sizes.js';
 
 /** What decides the bytes of a model of given sizes. */
@@ -62,8 +62,8 @@ export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: bool
   const { dtype, quantization, decoder, batchSize } = request;
   const cache = firstStage ? rowsOf(sizes) * cacheBytes(firstStage, dtype, positionsOf(sizes, request)) : 0;
   return {
-    firstStage: firstStage ? stageBytes(firstStage, dtype, quantization) : 0,
-    secondStage: secondStage ? stageBytes(secondStage, dtype, 'none') : 0,
+    firstStage: firstStage ? stageBytes(firstStage, { dtype, quantization, gpu }) : 0,
+    secondStage: secondStage ? stageBytes(secondStage, { dtype, quantization: 'none', gpu }) : 0,
     speakerEncoder: (speakerEncoder?.parameters ?? 0) * 4,
     // The convolutions are held folded; on the CPU beside the mapped file they came from.
     codec: (codec?.parameters ?? 0) * 4 * (gpu ? 1 : 1.75),
@@ -73,7 +73,7 @@ export function memoryParts(sizes: ModelSizes, request: MemoryRequest, gpu: bool
     keyValueCache: cache * batchSize,
     working: workingBytes(sizes, request, gpu),
     redo:
-      (firstStage ? redoBytes(firstStage, dtype, cache) : 0) +
+      (firstStage ? redoBytes(firstStage, request, cache) : 0) +
       (diffusion && decoder === 'diffusion' ? diffusionRedoBytes(diffusion, dtype, gpu) : 0),
     runtime: gpu ? gpuRuntime : cpuRuntime,
   };
@@ -90,27 +90,50 @@ export function countStage(stage: StageSizes) {
   const sum = (sizes: readonly number[]) => sizes.reduce((all, size) => all + size, 0);
   return {
     linears: layers * (4 * width * width + inner * feedForward * width),
-    /** Rows of all matrices in the layers: each has a scale when quantised. */
-    linearRows: layers * (5 * width + (inner - 1) * feedForward),
     tables: (sum(vocabularies) + positions) * width,
     heads: sum(outputs) * width,
-    headRows: sum(outputs),
     speaker: width * speakerEmbedding,
     norms: (2 * layers + 1) * width,
     largestMatrix: width * Math.max(3 * width, feedForward),
   };
 }
 
+/** What a matrix is held as, and where. */
+interface Form {
+  dtype: Dtype;
+  quantization: Quantization;
+  gpu: boolean;
+}
+
 /** Weights of a language model as the engine holds them: output layer, norms and speaker projection in float32. */
-function stageBytes(stage: StageSizes, dtype: Dtype, quantization: Quantization): number {
-  const { linears, linearRows, tables, heads, headRows, speaker, norms } = countStage(stage);
-  const { width } = stage;
-  const size = bytesOf[dtype];
-  if (quantization === 'int8')
-    return linears + heads + speaker + 2 * (linearRows + headRows + width) + (tables + norms) * 2;
-  if (quantization === 'int4') return ((linears + speaker) / 128) * (64 + 4) + (tables + heads + norms) * 2;
-  const sharedHead = stage.tied && dtype === 'float32';
-  return (linears + tables) * size + (sharedHead ? 0 : heads * 4) + (speaker + norms) * 4;
+function stageBytes(stage: StageSizes, form: Form): number {
+  const { layers, width, feedForward, activation, tied } = stage;
+  const { tables, heads, speaker, norms } = countStage(stage);
+  const into: Matrix = [feedForward, width];
+  const matrices: Matrix[] = [
+    [3 * width, width],
+    [width, width],
+    ...(activation === 'swiglu' ? [into, into] : [into]),
+    [width, feedForward],
+  ];
+  const layer = matrices.reduce((sum, matrix) => sum + matrixBytes(matrix, form), 0);
+  const sharedHead = tied && form.dtype === 'float32';
+  return layers * layer + tables * bytesOf[form.dtype] + (sharedHead ? 0 : heads * 4) + (speaker + norms) * 4;
+}
+
+type Matrix = readonly [out: number, columns: number];
+
+/**
+ * int8: a byte a number, a scale for each row. int4: half a byte, a scale and a zero for each 128 of a row; a row that is no
+ * whole groups stays whole. The CPU's loops read 32 rows side by side, with scales of bfloat16; the kernels of a GPU have
+ * scales of float32, or of the dtype in int4.
+ */
+function matrixBytes([out, columns]: Matrix, { dtype, quantization, gpu }: Form): number {
+  const rows = gpu ? out : 32 * Math.ceil(out / 32);
+  if (quantization === 'int8') return rows * (columns + (gpu ? 4 : 2));
+  if (quantization === 'int4' && columns % int4Group === 0)
+    return rows * (columns / 2 + (columns / int4Group) * 2 * (gpu ? bytesOf[dtype] : 2));
+  return out * columns * bytesOf[dtype];
 }
 
 /** Positions that an utterance fills at its longest. */
@@ -127,11 +150,23 @@ export function positionsOf(
 const cacheBytes = ({ layers, width }: StageSizes, dtype: Dtype, positions: number): number =>
   2 * layers * width * positions * bytesOf[dtype];
 
-/** One matrix upcast at a time; a float16 cache whose numbers don't fit is widened, for one utterance at a time. */
-function redoBytes(stage: StageSizes, dtype: Dtype, cache: number): number {
+/**
+ * One matrix upcast at a time; a float16 cache whose numbers don't fit is widened, for one utterance at a time. A quantised
+ * matrix is not upcast on the CPU, and on a GPU at any time.
+ */
+function redoBytes(
+  stage: StageSizes,
+  { dtype, quantization }: Pick<MemoryRequest, 'dtype' | 'quantization'>,
+  cache: number,
+): number {
   if (dtype === 'float32') return 0;
-  return countStage(stage).largestMatrix * 4 + (dtype === 'float16' ? cache : 0);
+  const matrix = quantization === 'none' ? countStage(stage).largestMatrix * 4 : 0;
+  return matrix + (dtype === 'float16' ? cache : 0);
 }
+
+/** On a GPU a prompt has one matrix at a time as numbers again: in float32, in the dtype, and as integers in two orders. */
+const dequantizingBytes = (stage: StageSizes, dtype: Dtype): number =>
+  countStage(stage).largestMatrix * (4 + (dtype === 'float32' ? 0 : bytesOf[dtype]) + 2);
 
 /** Bands that are computed side by side: on a GPU all, where their networks have one form. */
 function bandsTogether({ bands }: DiffusionSizes, gpu: boolean): number {
@@ -198,5 +233,8 @@ function workingBytes(sizes: ModelSizes, request: MemoryRequest, gpu: boolean): 
   const diffuses = diffusion && decoder === 'diffusion';
   const sound = codec && (diffuses || quality === 'whole') ? codecBytesPerSecond * seconds : 0;
   const common = (gpu ? 250 : 110) * MB;
-  return common + sound + (diffuses ? diffusionBytes(diffusion, dtype, seconds, gpu) : 0);
+  const { firstStage } = sizes;
+  const matrix =
+    gpu && firstStage && request.quantization !== 'none' ? dequantizingBytes(firstStage, dtype) : 0;
+  return common + matrix + sound + (diffuses ? diffusionBytes(diffusion, dtype, seconds, gpu) : 0);
 }

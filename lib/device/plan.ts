@@ -1,7 +1,6 @@
 /** Whether a model fits a device, and what would if it does not. Pure: sizes, a device and a request in, a plan out. */
 
-import type { Dtype } from '../native/contract.js';
-import type { Quantization } from '../options.js';
+import type { Dtype, Quantization } from '../native/contract.js';
 import { sizeWords } from '../size-words.js';
 import { type Alternative, alternativesTo, describeAlternatives, describeRequest } from './alternatives.js';
 import { type MemoryParts, type MemoryRequest, memoryParts, totalOf } from './memory.js';

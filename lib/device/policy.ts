@@ -216,13 +216,13 @@ function numbers(dtype: Dtype, { quantization }: DeviceRequest) {
   };
 }
 
-/** Every device holds quantised weights; without integer dot products they save memory, but no time. */
+/** Every device holds quantised weights; on a CPU without vectors of integers they save memory, but no time. */
 function quantizationWords({ quantization }: DeviceRequest, cpu: CpuFacts | null): string[] {
   if (quantization === 'none') return [];
-  const dots = ['avx512_vnni', 'avx_vnni', 'amx_int8', 'dotprod', 'i8mm'];
-  const slow = cpu && !dots.some((feature) => cpu.features.includes(feature));
-  const words = slow ? ', on a CPU without integer dot products: smaller, but hardly faster' : '';
-  return [`weights of the first stage in ${quantization} were asked for${words}`];
+  const vectors = ['avx2', 'avx512_vnni', 'avx_vnni', 'amx_int8', 'dotprod', 'i8mm'];
+  const slow = cpu && !vectors.some((feature) => cpu.features.includes(feature));
+  const words = slow ? ', on a CPU without vectors of integers: smaller, but hardly faster' : '';
+  return [`weights of the first stage in ${quantization}${words}`];
 }
 
 function dtypeUnsupported(gpu: CudaDeviceFacts, facts: DeviceFacts, asked: Dtype): MetaVoiceError {

@@ -38,13 +38,13 @@ function chooseVoice(tts: MetaVoice): [VoiceSource, string] {
 
 /** What was heard: samples must be numbers, and not silent. */
 export function judge(
-  tts: Pick<MetaVoice, 'device' | 'dtype' | 'reason' | 'model'>,
+  tts: Pick<MetaVoice, 'device' | 'dtype' | 'quantization' | 'reason' | 'model'>,
   speech: Pick<Speech, 'samples' | 'sampleRate' | 'durationSeconds' | 'endReason' | 'timings'>,
   voice: string,
 ): Check {
   const { samples, sampleRate, durationSeconds, endReason, timings } = speech;
   const { finite, peak } = listen(samples);
-  const { device, dtype, reason, model } = tts;
+  const { device, dtype, quantization, reason, model } = tts;
   const realTimeFactor = timings.realTimeFactor;
   const facts = {
     text: sentence,
@@ -52,6 +52,7 @@ export function judge(
     model,
     device,
     dtype,
+    quantization,
     reason,
     seconds: durationSeconds,
     sampleRate,
@@ -59,7 +60,8 @@ export function judge(
     realTimeFactor,
     peak: finite ? peak : null,
   };
-  const found = `${durationSeconds.toFixed(2)} s of audio at ${sampleRate} Hz on ${device} in ${dtype}, real-time factor ${realTimeFactor.toFixed(2)}, with ${voice}`;
+  const numbers = quantization === 'none' ? dtype : `${dtype} and ${quantization}`;
+  const found = `${durationSeconds.toFixed(2)} s of audio at ${sampleRate} Hz on ${device} in ${numbers}, real-time factor ${realTimeFactor.toFixed(2)}, with ${voice}`;
   if (!finite)
     return {
       name: 'speech',

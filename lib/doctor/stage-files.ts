@@ -1,13 +1,13 @@
 /** The two language models: tensors, the arguments stored with them, and the tokenizer (language model, section 14). */
 
 import { basename } from 'node:path';
-import type { TokenizerData, TransformerManifest } from '../checkpoint/manifest.js';
+import type { FirstStageManifest, TokenizerData } from '../checkpoint/manifest.js';
 import { publishedName } from '../checkpoint/names.js';
 import { readTokenizer } from '../checkpoint/tokenizer-data.js';
 import { TorchFile } from '../checkpoint/torch-file.js';
 import { Tokenizer } from '../text/tokenizer.js';
 import { type Check, inWords, settle } from './check.js';
-import { type Comparison, compare, type Difference } from './compare.js';
+import { type Comparison, compare, type Difference, type FoundTensor } from './compare.js';
 import { describe, shown } from './describe.js';
 import { entriesOf, plainEntries, plainValue } from './plain-values.js';
 import { tokenVectors } from './published.js';
@@ -44,10 +44,11 @@ export async function checkStageManifest(
   name: string,
   part: PublishedStage,
   path: string,
-  manifest: TransformerManifest,
+  manifest: FirstStageManifest,
 ): Promise<Check> {
-  const { heads, norm, activation, dtype, tokenizer } = manifest;
-  const tensors = renamed(await safetensorsOf(path), (ours) => publishedName(ours, activation));
+  const { heads, norm, activation, dtype, quantization = 'none', tokenizer } = manifest;
+  const stored = dequantized(await safetensorsOf(path));
+  const tensors = renamed(stored, (ours) => publishedName(ours, activation));
   const { n_head, norm_type, nonlinearity_type } = part.values;
   const values = [
     ...differ('heads', n_head, heads),
@@ -56,9 +57,22 @@ export async function checkStageManifest(
     ...tokenizerDifferences(part, tokenizer),
   ];
   return report(name, path, compare(part, tensors, { converted: true, values }), {
-    arguments: { heads, norm, activation, dtype },
+    arguments: { heads, norm, activation, dtype, ...(quantization !== 'none' && { quantization }) },
     tokenizer: tokenizerFacts(tokenizer),
   });
+}
+
+/** Quantised matrices as the whole ones that they stand for. */
+function dequantized(tensors: ReadonlyMap<string, FoundTensor>): Map<string, FoundTensor> {
+  const whole = new Map(tensors);
+  for (const [name, tensor] of tensors) {
+    const { dtype, shape } = tensor;
+    if (!name.endsWith('.weight') || (dtype !== 'int8' && dtype !== 'uint8')) continue;
+    const [out = 0, bytes = 0] = shape;
+    whole.set(name, { ...tensor, dtype: 'bfloat16', shape: [out, dtype === 'int8' ? bytes : 2 * bytes] });
+    whole.delete(name.replace(/weight$/, 'scale'));
+  }
+  return whole;
 }
 
 interface StageFacts {

@@ -2,6 +2,8 @@
 
 export type Dtype = 'float32' | 'float16' | 'bfloat16';
 
+export type Quantization = 'none' | 'int8' | 'int4';
+
 export interface TransformerDescription {
   /** Absolute path of a safetensors file with our names (docs/checkpoints.md). */
   file: string;
@@ -71,6 +73,8 @@ export interface ModelDescription {
   device: string;
   /** Of the two language models and of diffusion; speaker encoder, codec and enhancer are always float32. */
   dtype: Dtype;
+  /** Of the matrices in the first stage's layers, which its file holds so, or whole. */
+  quantization: Quantization;
   firstStage: FirstStageDescription | null;
   secondStage: SecondStageDescription | null;
   speakerEncoder: { file: string } | null;

@@ -110,8 +110,8 @@ export interface NativeModel {
     samples: Float32Array | NativeSamples,
     sampleRate: number,
   ): Promise<{ embedding: Float32Array; trim: [number, number]; samples16k: number }>;
-  /** [2, T, vocabulary]: row 0 with the speaker, row 1 without. */
-  firstStageLogits(ids: Int32Array, speaker: Float32Array): Promise<Float32Array>;
+  /** [2, T, vocabulary]: row 0 with the speaker, row 1 without. The first `prompt` ids in one pass, the others step by step. */
+  firstStageLogits(ids: Int32Array, speaker: Float32Array, prompt: number): Promise<Float32Array>;
   /** Unmasked arg-max through the cache; includes and stops at end of audio. */
   firstStageGreedy(
     ids: Int32Array,
@@ -159,6 +159,16 @@ export interface NativeModel {
   ): RunningWork<{ enhanced: Float32Array; mask: Float32Array }>;
   /** Bytes per second that the engine's threads, or the model's GPU, read from memory: the yardstick of the benchmarks. */
   readBandwidth(): Promise<number>;
+  /**
+   * How long the decode steps of one utterance take at these positions, for the benchmarks: `seconds` [positions, steps] of the
+   * whole of a step, as speech takes it or by libtorch's kernels alone; the bytes of weights that it reads, and of keys and
+   * values for each position before it.
+   */
+  stepTimes(
+    positions: Int32Array,
+    steps: number,
+    libtorchOnly: boolean,
+  ): Promise<{ seconds: Float64Array; weightBytes: number; positionBytes: number }>;
   /** The most bytes that libtorch held of the GPU at a time in this process; null on the CPU. */
   peakDeviceBytes(): Promise<number | null>;
   /** Stops the engine's threads after what they are at, long work before its end; pending calls reject with ERR_DISPOSED. Idempotent. */

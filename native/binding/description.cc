@@ -13,6 +13,14 @@ at::ScalarType dtype_of(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "expected float32, float16 or bfloat16 for `dtype` but received " + name);
 }
 
+core::Quantization quantization_of(const Napi::Value& value) {
+  const std::string name = string_of(value, "quantization");
+  if (name == "none") return core::Quantization::none;
+  if (name == "int8") return core::Quantization::int8;
+  if (name == "int4") return core::Quantization::int4;
+  throw Napi::TypeError::New(value.Env(), "expected none, int8 or int4 for `quantization` but received " + name);
+}
+
 void read_transformer(const Napi::Object& value, models::TransformerConfig& config) {
   config.heads = integer_of(value.Get("heads"), "heads");
   config.norm = string_of(value.Get("norm"), "norm") == "layernorm" ? layers::NormKind::layer : layers::NormKind::rms;
@@ -63,6 +71,7 @@ engine::ModelDescription description_of(const Napi::Object& value) {
   engine::ModelDescription result;
   result.device = string_of(value.Get("device"), "device");
   result.dtype = dtype_of(value.Get("dtype"));
+  result.quantization = quantization_of(value.Get("quantization"));
   result.batch_size = integer_of(value.Get("batchSize"), "batchSize");
   result.max_queue = integer_of(value.Get("maxQueue"), "maxQueue");
   result.rows = integer_of(value.Get("cacheRows"), "cacheRows");

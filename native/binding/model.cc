@@ -7,6 +7,7 @@
 #include "binding/values.h"
 #include "core/device_memory.h"
 #include "engine/stages.h"
+#include "engine/step_times.h"
 #include "engine/windowed_diffusion.h"
 #include "ops/read_bandwidth.h"
 
@@ -78,6 +79,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::enhancer>("enhancer"), InstanceMethod<&ModelObject::leveller>("leveller"),
                       InstanceMethod<&ModelObject::enhance>("enhance"), InstanceMethod<&ModelObject::enhance_spectrum>("enhanceSpectrum"),
                       InstanceMethod<&ModelObject::read_bandwidth>("readBandwidth"),
+                      InstanceMethod<&ModelObject::step_times>("stepTimes"),
                       InstanceMethod<&ModelObject::statistics>("statistics"),
                       InstanceMethod<&ModelObject::diffusion_loaded>("diffusionLoaded"),
                       InstanceMethod<&ModelObject::peak_device_bytes>("peakDeviceBytes"),
@@ -140,8 +142,9 @@ Napi::Value ModelObject::embed_speaker(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::first_stage_logits(const Napi::CallbackInfo& info) {
   const at::Tensor ids = ids_of(info[0], "ids"), speaker = floats_of(info[1], "speaker");
+  const int64_t prompt = integer_of(info[2], "prompt");
   return host_->run(
-      info.Env(), [ids, speaker](const engine::SpeechModel& model) { return engine::first_stage_logits(model, ids, speaker); },
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::first_stage_logits(model, ids, speaker, prompt); },
       floats_answer);
 }
 
@@ -250,6 +253,23 @@ Napi::Value ModelObject::read_bandwidth(const Napi::CallbackInfo& info) {
   return host_->run(
       info.Env(), [](const engine::SpeechModel& model) { return ops::read_bandwidth(kBytes, kRounds, model.device()); },
       [](Napi::Env env, double found) -> Napi::Value { return Napi::Number::New(env, found); });
+}
+
+Napi::Value ModelObject::step_times(const Napi::CallbackInfo& info) {
+  const std::vector<int64_t> positions = integers_of(info[0], "positions");
+  const int64_t steps = integer_of(info[1], "steps");
+  const engine::StepPath path = boolean_of(info[2], "libtorchOnly") ? engine::StepPath::libtorch : engine::StepPath::own;
+  return host_->run(
+      info.Env(), [=](const engine::SpeechModel& model) { return engine::step_times(model, positions, steps, path); },
+      [](Napi::Env env, const engine::StepTimes& found) -> Napi::Value {
+        const Napi::Object result = Napi::Object::New(env);
+        Napi::Float64Array seconds = Napi::Float64Array::New(env, found.seconds.size());
+        std::copy(found.seconds.begin(), found.seconds.end(), seconds.Data());
+        result.Set("seconds", seconds);
+        result.Set("weightBytes", static_cast<double>(found.weight_bytes));
+        result.Set("positionBytes", static_cast<double>(found.position_bytes));
+        return result;
+      });
 }
 
 Napi::Value ModelObject::peak_device_bytes(const Napi::CallbackInfo& info) {

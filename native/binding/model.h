@@ -47,6 +47,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
   Napi::Value enhance(const Napi::CallbackInfo& info);
   Napi::Value enhance_spectrum(const Napi::CallbackInfo& info);
   Napi::Value read_bandwidth(const Napi::CallbackInfo& info);
+  Napi::Value step_times(const Napi::CallbackInfo& info);
   Napi::Value peak_device_bytes(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

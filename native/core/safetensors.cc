@@ -93,12 +93,16 @@ class HeaderReader {
   size_t at_ = 0;
 };
 
-std::optional<c10::ScalarType> dtype_named(const std::string& name) {
+const std::map<std::string, c10::ScalarType>& dtypes() {
   static const std::map<std::string, c10::ScalarType> table = {
       {"F64", c10::kDouble}, {"F32", c10::kFloat}, {"F16", c10::kHalf}, {"BF16", c10::kBFloat16}, {"I64", c10::kLong},
       {"I32", c10::kInt},    {"I16", c10::kShort}, {"I8", c10::kChar},  {"U8", c10::kByte},       {"BOOL", c10::kBool}};
-  const auto found = table.find(name);
-  return found == table.end() ? std::nullopt : std::optional(found->second);
+  return table;
+}
+
+std::optional<c10::ScalarType> dtype_named(const std::string& name) {
+  const auto found = dtypes().find(name);
+  return found == dtypes().end() ? std::nullopt : std::optional(found->second);
 }
 
 StoredTensor read_entry(HeaderReader& header, const std::string& name, size_t data_start, size_t data_bytes) {
@@ -152,6 +156,12 @@ void skip_metadata(HeaderReader& header) {
 }
 
 }  // namespace
+
+std::string name_of(c10::ScalarType dtype) {
+  for (const auto& [name, known] : dtypes())
+    if (known == dtype) return name;
+  return c10::toString(dtype);
+}
 
 Safetensors Safetensors::open(const std::string& path) {
   Safetensors result{MappedFile::open(path), {}};

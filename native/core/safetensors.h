@@ -28,4 +28,7 @@ struct Safetensors {
   static Safetensors open(const std::string& path);
 };
 
+// As the format names it: `BF16`, `I8`.
+std::string name_of(c10::ScalarType dtype);
+
 }  // namespace metavoice::core

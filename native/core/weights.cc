@@ -64,12 +64,20 @@ bool Weights::same_shapes(const std::string& one, const std::string& other) cons
 
 size_t Weights::bytes_used() const { return shared_->bytes; }
 
-const StoredTensor& Weights::find(const std::string& path, const std::vector<int64_t>& shape) const {
+const StoredTensor& Weights::find(const std::string& path, const std::vector<int64_t>& shape, std::optional<at::ScalarType> dtype) const {
   const std::string& file = shared_->file.file->path();
   const auto found = shared_->file.tensors.find(path);
   if (found == shared_->file.tensors.end())
     throw Error("ERR_CHECKPOINT", file + " has no tensor " + path + "; convert the model again",
                 {{"file", file}, {"tensor", path}, {"expected", describe(shape)}});
+  // First the dtype: what is quantised has another shape, too, and that would tell less.
+  const at::ScalarType stored = found->second.dtype;
+  if (dtype ? stored != *dtype : !c10::isFloatingType(stored)) {
+    const std::string wanted = dtype ? name_of(*dtype) : "floating-point";
+    throw Error("ERR_CHECKPOINT",
+                "expected tensor " + path + " of " + file + " to hold " + wanted + " numbers but found " + name_of(stored),
+                {{"file", file}, {"tensor", path}, {"expected", wanted}, {"found", name_of(stored)}});
+  }
   if (!fits(found->second.shape, shape))
     throw Error("ERR_CHECKPOINT",
                 "expected tensor " + path + " of " + file + " to be " + describe(shape) + " but found " +
@@ -85,18 +93,43 @@ at::Tensor Weights::tensor(const std::string& name, const std::vector<int64_t>& 
 at::Tensor Weights::tensor(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
   const std::string path = prefix_ + name;
   const StoredTensor& stored = find(path, shape);
+  const bool first = !shared_->used.contains(path);
+  const at::Tensor found = mapped(path, stored);
+  if (first) add_bytes(found.numel() * c10::elementSize(dtype));
+  const at::Tensor placed = found.to(placement_.device, dtype);
+  const auto& file = shared_->file.file;
+  if (dtype == at::kHalf && stored.dtype != at::kHalf) require_within_half(placed, found, file->path(), path);
+  if (placed.const_data_ptr() != found.const_data_ptr()) file->release(stored.offset, stored.bytes);
+  return placed;
+}
+
+at::Tensor Weights::mapped(const std::string& path, const StoredTensor& stored) const {
   const auto file = shared_->file.file;
   file->populate(stored.offset, stored.bytes);
   auto* data = const_cast<std::byte*>(file->data() + stored.offset);
-  at::Tensor mapped = at::from_blob(
+  const at::Tensor found = at::from_blob(
       data, stored.shape, [file](void*) {}, at::TensorOptions().dtype(stored.dtype));
-  if (shared_->used.insert(path).second) shared_->bytes += mapped.numel() * c10::elementSize(dtype);
+  shared_->used.insert(path);
   // Kernels rely on aligned elements; a file of ours is aligned to 64 bytes, a foreign one may not be.
-  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(stored.dtype) != 0) mapped = mapped.clone();
-  const at::Tensor placed = mapped.to(placement_.device, dtype);
-  if (dtype == at::kHalf && stored.dtype != at::kHalf) require_within_half(placed, mapped, file->path(), path);
-  if (placed.const_data_ptr() != mapped.const_data_ptr()) file->release(stored.offset, stored.bytes);
-  return placed;
+  return reinterpret_cast<uintptr_t>(data) % c10::elementSize(stored.dtype) != 0 ? found.clone() : found;
+}
+
+at::Tensor Weights::stored(const std::string& name, const std::vector<int64_t>& shape) const {
+  return mapped(prefix_ + name, find(prefix_ + name, shape));
+}
+
+at::Tensor Weights::stored(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+  return mapped(prefix_ + name, find(prefix_ + name, shape, dtype));
+}
+
+void Weights::release(const std::string& name) const {
+  const StoredTensor& stored = shared_->file.tensors.at(prefix_ + name);
+  shared_->file.file->release(stored.offset, stored.bytes);
+}
+
+void Weights::refuse(const std::string& name, const std::string& what) const {
+  const std::string& file = shared_->file.file->path();
+  throw Error("ERR_CHECKPOINT", "tensor " + prefix_ + name + " of " + file + " " + what, {{"file", file}, {"tensor", prefix_ + name}});
 }
 
 at::Tensor Weights::optional(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {

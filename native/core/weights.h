@@ -6,18 +6,21 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "core/quantization.h"
 #include "core/safetensors.h"
 
 namespace metavoice::core {
 
-// Where a network lives, and the dtype of its matrices.
+// Where a network lives, the dtype of its matrices, and what those of its layers are held as.
 struct Placement {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
+  Quantization quantization = Quantization::none;
 };
 
 class Weights {
@@ -36,6 +39,17 @@ class Weights {
   at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
   // Undefined where the name is absent.
   at::Tensor optional(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
+
+  // As the file has it, on the CPU: the mapped file itself, whose pages are let go by `release`. ERR_CHECKPOINT where its
+  // numbers are of another dtype; the first form takes all floating-point ones.
+  at::Tensor stored(const std::string& name, const std::vector<int64_t>& shape) const;
+  at::Tensor stored(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
+  void release(const std::string& name) const;
+  // What was made of stored tensors, for `bytes_used`.
+  void add_bytes(size_t bytes) const { shared_->bytes += bytes; }
+
+  // Throws ERR_CHECKPOINT: "tensor NAME of FILE `what`".
+  [[noreturn]] void refuse(const std::string& name, const std::string& what) const;
 
   // Whether two scopes hold the same names with the same shapes.
   bool same_shapes(const std::string& one, const std::string& other) const;
@@ -56,7 +70,9 @@ class Weights {
   Weights(std::shared_ptr<Shared> shared, std::string prefix, Placement placement)
       : shared_(std::move(shared)), prefix_(std::move(prefix)), placement_(placement) {}
 
-  const StoredTensor& find(const std::string& path, const std::vector<int64_t>& shape) const;
+  // Without a dtype, floating-point numbers of any.
+  const StoredTensor& find(const std::string& path, const std::vector<int64_t>& shape, std::optional<at::ScalarType> dtype = {}) const;
+  at::Tensor mapped(const std::string& path, const StoredTensor& stored) const;
 
   std::shared_ptr<Shared> shared_;
   std::string prefix_;

@@ -7,6 +7,25 @@
 
 namespace metavoice::engine {
 
+at::Tensor step_rows(const models::FirstStage& model, const layers::KvPool& pool, const std::vector<Fed>& fed, int64_t padded) {
+  std::vector<const ops::PagedRow*> rows;
+  std::vector<int64_t> inputs(static_cast<size_t>(2 * padded));  // ids, then positions
+  std::vector<at::Tensor> conditioning;
+  for (const auto& [run, id] : fed) {
+    for (const ops::PagedRow& row : run->paged_rows()) {
+      inputs[rows.size()] = id;
+      inputs[static_cast<size_t>(padded) + rows.size()] = row.length;
+      rows.push_back(&row);
+    }
+    conditioning.push_back(run->conditioning().squeeze(1));
+  }
+  const auto count = static_cast<int64_t>(rows.size());
+  if (padded > count) conditioning.push_back(at::zeros({padded - count, model.width()}, conditioning[0].options()));
+  const at::Tensor placed = at::tensor(inputs).view({2, padded});
+  const at::Tensor logits = model.step(placed[0], placed[1], at::cat(conditioning), pool.memory(), rows);
+  return logits.narrow(0, 0, count).to(at::kCPU).contiguous();
+}
+
 BatchStep::Failures BatchStep::run(const std::vector<CoarseDecoder*>& decoders, int64_t steps) {
   core::require(steps <= most_steps(), "steps that go in one launch");
   Failures failures;
@@ -30,22 +49,9 @@ BatchStep::Failures BatchStep::run(const std::vector<CoarseDecoder*>& decoders, 
 }
 
 void BatchStep::run_together(const std::vector<CoarseDecoder*>& decoders, int64_t padded, Failures& failures) {
-  std::vector<const ops::PagedRow*> rows;
-  std::vector<int64_t> inputs(static_cast<size_t>(2 * padded));  // ids, then positions
-  std::vector<at::Tensor> conditioning;
-  for (const CoarseDecoder* decoder : decoders) {
-    for (const ops::PagedRow& row : decoder->run().paged_rows()) {
-      inputs[rows.size()] = decoder->last_id();
-      inputs[static_cast<size_t>(padded) + rows.size()] = row.length;
-      rows.push_back(&row);
-    }
-    conditioning.push_back(decoder->run().conditioning().squeeze(1));
-  }
-  const auto count = static_cast<int64_t>(rows.size());
-  if (padded > count) conditioning.push_back(at::zeros({padded - count, model_.width()}, conditioning[0].options()));
-  const at::Tensor placed = at::tensor(inputs).view({2, padded});
-  const at::Tensor logits = model_.step(placed[0], placed[1], at::cat(conditioning), pool_.memory(), rows);
-  const at::Tensor host = logits.narrow(0, 0, count).to(at::kCPU).contiguous();
+  std::vector<Fed> fed;
+  for (const CoarseDecoder* decoder : decoders) fed.push_back({&decoder->run(), decoder->last_id()});
+  const at::Tensor host = step_rows(model_, pool_, fed, padded);
 
   const float* values = host.data_ptr<float>();
   const int64_t vocabulary = host.size(1);

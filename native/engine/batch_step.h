@@ -12,6 +12,16 @@
 
 namespace metavoice::engine {
 
+// A run that is fed an id. It is paged, and has room for it.
+struct Fed {
+  const FirstStageRun* run;
+  int64_t id;
+};
+
+// One evaluation of all of them side by side, padded to so many rows. -> logits [rows, vocabulary] float32 on the host, perhaps
+// not finite; no run has advanced.
+at::Tensor step_rows(const models::FirstStage& model, const layers::KvPool& pool, const std::vector<Fed>& fed, int64_t padded);
+
 class BatchStep {
  public:
   BatchStep(const models::FirstStage& model, const layers::KvPool& pool, RowCounts counts)

@@ -57,6 +57,22 @@ void FirstStageRun::advance(int64_t id) {
   for (ops::PagedRow& row : paged_) ++row.length;
 }
 
+void FirstStageRun::seek(int64_t wanted) {
+  core::require(positions() > 0 && wanted <= capacity_, "a prompt before, and room for the positions");
+  const int64_t missing = wanted - positions();
+  if (missing > 0) {
+    const bool visits = paged();
+    if (visits) cache_.emplace(taken_out(capacity_, at::TensorOptions().device(model_.device()).dtype(model_.dtype())));
+    const at::Tensor first = cache_->view(0).first;
+    const at::Tensor noise = at::randn({rows_, first.size(1), missing, first.size(3)}, first.options());
+    for (int64_t layer = 0; layer < cache_->layers(); ++layer) cache_->append(layer, noise, noise);
+    cache_->advance(missing);
+    if (visits) move_in();
+  }
+  for (ops::PagedRow& row : paged_) row.length = wanted;
+  if (cache_) cache_->rewind(cache_->length() - wanted);
+}
+
 void FirstStageRun::park() {
   if (!paged()) return;
   cache_.emplace(taken_out(positions(), at::TensorOptions().device(at::kCPU).dtype(model_.dtype())));

@@ -44,6 +44,9 @@ class FirstStageRun {
   // An id was fed to its rows: the step of others is its own.
   void advance(int64_t id);
 
+  // For measurements, and behind a prompt: as if so many positions had been fed. What is missing of them is random numbers.
+  void seek(int64_t wanted);
+
   // Its pages go back to the pool and what they hold lies on the host, until it comes back.
   void park();
   void unpark();

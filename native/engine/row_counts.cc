@@ -21,11 +21,11 @@ int64_t next_size(int64_t rows) {
 
 }  // namespace
 
-RowCounts::RowCounts(int64_t most_rows, std::function<bool(int64_t rows)> same)
-    : most_rows_(next_size(std::max(most_rows, kFewestRows))), same_(std::move(same)) {}
+RowCounts::RowCounts(int64_t most_rows, std::function<bool(int64_t rows)> same, Sizes sizes)
+    : most_rows_(next_size(std::max(most_rows, kFewestRows))), sizes_(sizes), same_(std::move(same)) {}
 
 RowCounts RowCounts::of(const models::FirstStage& model, int64_t most_rows, bool deterministic) {
-  if (model.device().is_cpu()) return {most_rows, [&model](int64_t rows) { return same_bits(model, rows); }};
+  if (model.device().is_cpu()) return {most_rows, [&model](int64_t rows) { return same_bits(model, rows); }, Sizes::all};
   if (model.has_kernels()) return {std::min(most_rows, models::DecodeRunner::kMostRows), [](int64_t) { return true; }};
   // On libtorch's GPU bits are promised for one size alone, and only where they are asked for.
   const int64_t only = next_size(std::max(most_rows, kFewestRows));
@@ -33,6 +33,7 @@ RowCounts RowCounts::of(const models::FirstStage& model, int64_t most_rows, bool
 }
 
 RowCounts::Count RowCounts::next(int64_t rows) {
+  if (sizes_ == Sizes::all && rows <= most_rows_ && safe(rows)) return {rows, rows};
   for (int64_t size = next_size(rows); size <= most_rows_; size = next_size(size + 1))
     if (safe(size)) return {rows, size};
   // No size holds them all.
@@ -66,7 +67,8 @@ bool same_bits(const models::FirstStage& model, int64_t rows) {
   const at::Tensor together = sums(residual);
   for (int64_t first = 0; first < rows; first += kFewestRows) {
     // Turned round, too: the place within the four must not matter either.
-    const at::Tensor part = residual.narrow(0, first, kFewestRows), wanted = together.narrow(0, first, kFewestRows);
+    const int64_t count = std::min(kFewestRows, rows - first);
+    const at::Tensor part = residual.narrow(0, first, count), wanted = together.narrow(0, first, count);
     if (!at::equal(sums(part), wanted) || !at::equal(sums(part.flip(0)).flip(0), wanted)) return false;
   }
   return true;

@@ -47,7 +47,7 @@ SpeechModel::SpeechModel(const ModelDescription& description)
   if (description.deterministic && device_.is_cuda()) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
   if (description.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   if (const auto& part = description.first_stage) {
-    const core::Weights weights = open(part->file, description.dtype);
+    const core::Weights weights = open(part->file, description.dtype, description.quantization);
     first_stage_.emplace(weights, part->config);
     weight_bytes_ += weights.bytes_used();
   }
@@ -94,8 +94,8 @@ SpeechModel::~SpeechModel() {
   }
 }
 
-core::Weights SpeechModel::open(const std::string& file, at::ScalarType dtype) const {
-  return core::Weights::open(file, {device_, dtype});
+core::Weights SpeechModel::open(const std::string& file, at::ScalarType dtype, core::Quantization quantization) const {
+  return core::Weights::open(file, {device_, dtype, quantization});
 }
 
 void SpeechModel::check_agreement() const {

@@ -30,6 +30,7 @@ struct NoConfig {};
 struct ModelDescription {
   std::string device = "cpu";
   at::ScalarType dtype = at::kFloat;  // of the two language models and of diffusion; the rest is always float32
+  core::Quantization quantization = core::Quantization::none;  // of the matrices in the first stage's layers
   std::optional<Part<models::FirstStageConfig>> first_stage;
   std::optional<Part<models::SecondStageConfig>> second_stage;
   std::optional<Part<NoConfig>> speaker_encoder;
@@ -82,7 +83,7 @@ class SpeechModel {
   bool has_enhancer() const { return enhancer_.has_value(); }
 
  private:
-  core::Weights open(const std::string& file, at::ScalarType dtype) const;
+  core::Weights open(const std::string& file, at::ScalarType dtype, core::Quantization quantization = core::Quantization::none) const;
   void check_agreement() const;
   DiffusionPart load_diffusion() const;
 

@@ -3,8 +3,8 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "engine/batch_step.h"
 #include "engine/enhancer.h"
-#include "engine/first_stage_run.h"
 #include "engine/health.h"
 #include "engine/windowed_diffusion.h"
 #include "ops/mel.h"
@@ -19,10 +19,34 @@ constexpr int64_t kGuidanceRows = 2;
 
 at::Tensor on_host(const at::Tensor& tensor) { return tensor.to(at::kCPU).contiguous(); }
 
-}  // namespace
+// One sequence that steps over pages of its own, as speech does over those of all.
+class PagedSequence {
+ public:
+  PagedSequence(const models::FirstStage& stage, const at::Tensor& speaker, int64_t capacity)
+      : stage_(stage),
+        pool_(stage.make_pool(kGuidanceRows * layers::KvPool::pages_for(capacity))),
+        counts_(RowCounts::of(stage, kGuidanceRows, /*deterministic=*/false)),
+        run_(stage, speaker, kGuidanceRows, capacity) {}
 
-at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker) {
-  const models::FirstStage& stage = model.first_stage();
+  // Finite logits of the last position [rows, vocabulary] on the host.
+  at::Tensor prompt(const at::Tensor& ids) { return on_host(run_.prompt(ids, &pool_)); }
+  at::Tensor step(int64_t id) {
+    if (!run_.paged()) return on_host(run_.step(id));  // its numbers need float32
+    run_.extend();
+    const at::Tensor logits = step_rows(stage_, pool_, {{&run_, id}}, counts_.next(kGuidanceRows).padded);
+    if (!logits.isfinite().all().item<bool>()) return on_host(run_.step(id));
+    run_.advance(id);
+    return logits;
+  }
+
+ private:
+  const models::FirstStage& stage_;
+  layers::KvPool pool_;
+  RowCounts counts_;
+  FirstStageRun run_;
+};
+
+at::Tensor prompt_logits(const models::FirstStage& stage, const at::Tensor& ids, const at::Tensor& speaker) {
   const at::Tensor rows = stage.branches(ids, kGuidanceRows), conditioning = stage.conditioning(speaker, kGuidanceRows);
   layers::KvCache cache = stage.make_cache(kGuidanceRows, ids.size(0));
   int64_t redone = 0;
@@ -32,15 +56,32 @@ at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, c
   }));
 }
 
+}  // namespace
+
+at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker, int64_t prompt) {
+  const models::FirstStage& stage = model.first_stage();
+  const int64_t count = ids.size(0);
+  core::require(prompt > 0 && prompt <= count, "a prompt of the ids");
+  const at::Tensor first = ids.narrow(0, 0, prompt);
+  const at::Tensor begun = prompt_logits(stage, first, speaker);
+  if (prompt == count) return begun;
+  at::Tensor result = at::empty({kGuidanceRows, count, begun.size(2)});
+  result.narrow(1, 0, prompt).copy_(begun);
+  PagedSequence sequence(stage, speaker, count);
+  sequence.prompt(first);
+  for (int64_t i = prompt; i < count; ++i) result.select(1, i).copy_(sequence.step(ids[i].item<int64_t>()));
+  return result;
+}
+
 std::vector<int32_t> first_stage_greedy(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker,
                                         float guidance, int64_t steps) {
   const models::FirstStage& stage = model.first_stage();
   const ops::Guidance settings{guidance, 1.0F};
   steps = std::min(steps, stage.window() - ids.size(0));
-  FirstStageRun run(stage, speaker, kGuidanceRows, ids.size(0) + steps);
+  PagedSequence sequence(stage, speaker, ids.size(0) + steps);
   std::vector<int32_t> result;
   while (static_cast<int64_t>(result.size()) < steps) {
-    const at::Tensor logits = on_host(result.empty() ? run.prompt(ids) : run.step(result.back()));
+    const at::Tensor logits = result.empty() ? sequence.prompt(ids) : sequence.step(result.back());
     const std::vector<float> guided = ops::guide(logits.data_ptr<float>(), logits.size(1), settings);
     const int64_t id = ops::arg_max(guided.data(), logits.size(1));
     result.push_back(static_cast<int32_t>(id));

@@ -12,10 +12,11 @@
 
 namespace metavoice::engine {
 
-// [2, T, vocabulary] float32: row 0 with the speaker, row 1 without.
-at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker);
+// ids [T] -> [2, T, vocabulary] float32: row 0 with the speaker, row 1 without. The first `prompt` of them in one pass; the
+// others one by one over the pages of keys and values, by the steps that speak.
+at::Tensor first_stage_logits(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker, int64_t prompt);
 
-// Ids by unmasked arg-max through the cache; includes and stops at end of audio.
+// Ids by unmasked arg-max through the pages; includes and stops at end of audio.
 std::vector<int32_t> first_stage_greedy(const SpeechModel& model, const at::Tensor& ids, const at::Tensor& speaker,
                                         float guidance, int64_t steps);
 

@@ -24,11 +24,11 @@ struct Attention {
     return merge(at::scaled_dot_product_attention(queries, keys, values));
   }
 
-  // One new position of each of many rows, x [rows, width]; each sees what its own pages hold.
-  at::Tensor forward(const at::Tensor& x, const ops::PagedMemory& memory, int64_t layer,
-                     const ops::PagedRows& rows) const {
+  // One new position of each of many rows, x [rows, width]; each sees what its own pages hold. Added to sum [rows, width] float32.
+  void add_to(const at::Tensor& sum, const at::Tensor& x, const ops::PagedMemory& memory, int64_t layer,
+              const ops::PagedRows& rows) const {
     const at::Tensor projected = qkv.forward(x).view({x.size(0), 3, heads, x.size(1) / heads});
-    return out.forward(ops::attend_paged(memory, layer, rows, projected).view(x.sizes()));
+    out.add_to(sum, ops::attend_paged(memory, layer, rows, projected).view(x.sizes()));
   }
 
   // With a cache, causal: the positions follow those of the cache.

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "layers/linear.h"
+#include "ops/swiglu.h"
 
 namespace metavoice::layers {
 
@@ -19,15 +20,21 @@ struct FeedForward {
     FeedForward result{activation, {}, {}, {}};
     constexpr auto any = core::Weights::any;
     result.up = Linear::load(weights.scope("up"), any, width);
-    const int64_t hidden = result.up.weight.size(0);
+    const int64_t hidden = result.up.out();
     if (activation == Activation::swiglu) result.gate = Linear::load(weights.scope("gate"), hidden, width);
     result.down = Linear::load(weights.scope("down"), width, hidden);
     return result;
   }
 
-  at::Tensor forward(const at::Tensor& x) const {
-    if (activation == Activation::gelu) return down.forward(at::gelu(up.forward(x), "none"));
-    return down.forward(at::silu(gate.forward(x)).mul_(up.forward(x)));
+  at::Tensor forward(const at::Tensor& x) const { return down.forward(activated(x)); }
+
+  // sum [..., width] float32 += forward(x).
+  void add_to(const at::Tensor& sum, const at::Tensor& x) const { down.add_to(sum, activated(x)); }
+
+ private:
+  at::Tensor activated(const at::Tensor& x) const {  // [..., hidden]
+    if (activation == Activation::gelu) return at::gelu(up.forward(x), "none");
+    return ops::swiglu(gate.forward(x), up.forward(x));
   }
 };
 

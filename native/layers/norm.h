@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "core/weights.h"
+#include "ops/rms_norm.h"
 
 namespace metavoice::layers {
 
@@ -21,9 +22,10 @@ struct Norm {
     return {kind, epsilon, weight, kind == NormKind::layer ? weights.optional("bias", {width}, at::kFloat) : at::Tensor()};
   }
 
-  at::Tensor forward(const at::Tensor& x) const {
-    if (kind == NormKind::layer) return at::layer_norm(x, {weight.size(0)}, weight, bias, epsilon);
-    return at::rms_norm(x, {weight.size(0)}, weight, epsilon);
+  // x [..., width] float32, rounded to a dtype at the end.
+  at::Tensor forward(const at::Tensor& x, at::ScalarType dtype = at::kFloat) const {
+    if (kind == NormKind::layer) return at::layer_norm(x, {weight.size(0)}, weight, bias, epsilon).to(dtype);
+    return ops::rms_norm(x, weight, epsilon, dtype);
   }
 };
 

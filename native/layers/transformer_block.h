@@ -36,19 +36,19 @@ struct TransformerBlock {
 
   // residual [rows, positions, width] float32, changed in place.
   void forward(at::Tensor& residual) const {
-    residual.add_(attention.forward(attention_norm.forward(residual).to(dtype)));
-    residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));
+    residual.add_(attention.forward(attention_norm.forward(residual, dtype)));
+    residual.add_(feed_forward.forward(feed_forward_norm.forward(residual, dtype)));
   }
 
   // residual [rows, width]: one position of each of many rows.
   void forward(at::Tensor& residual, const ops::PagedMemory& memory, int64_t layer, const ops::PagedRows& rows) const {
-    residual.add_(attention.forward(attention_norm.forward(residual).to(dtype), memory, layer, rows));
-    residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));
+    attention.add_to(residual, attention_norm.forward(residual, dtype), memory, layer, rows);
+    feed_forward.add_to(residual, feed_forward_norm.forward(residual, dtype));
   }
 
   void forward(at::Tensor& residual, KvCache& cache, int64_t layer) const {
-    residual.add_(attention.forward(attention_norm.forward(residual).to(dtype), cache, layer));
-    residual.add_(feed_forward.forward(feed_forward_norm.forward(residual).to(dtype)));
+    residual.add_(attention.forward(attention_norm.forward(residual, dtype), cache, layer));
+    residual.add_(feed_forward.forward(feed_forward_norm.forward(residual, dtype)));
   }
 };
 

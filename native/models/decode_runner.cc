@@ -53,7 +53,9 @@ MetavoiceUtterance utterance_of(const Drawing& drawing, int64_t first_row) {
 bool is_plain(const at::Tensor& tensor) { return tensor.is_contiguous() && reinterpret_cast<uintptr_t>(tensor.data_ptr()) % 16 == 0; }
 
 bool is_plain(const layers::Linear& linear, at::ScalarType dtype) {
-  return !linear.bias.defined() && linear.weight.scalar_type() == dtype && is_plain(linear.weight);
+  if (linear.bias.defined()) return false;
+  if (linear.quantization() == core::Quantization::int8) return linear.in() % ops::kInt8Group == 0;
+  return linear.quantization() != core::Quantization::none || (linear.weight.scalar_type() == dtype && is_plain(linear.weight));
 }
 
 bool is_plain(const layers::Norm& norm) { return norm.kind == layers::NormKind::rms && is_plain(norm.weight); }
@@ -65,12 +67,17 @@ bool is_plain(const layers::TransformerBlock& block) {
          is_plain(forward.gate, block.dtype) && is_plain(forward.up, block.dtype) && is_plain(forward.down, block.dtype);
 }
 
-MetavoiceMatrix matrix_of(const layers::Linear& linear) { return {linear.weight.data_ptr(), nullptr}; }
+std::array<const layers::Linear*, 5> linears_of(const layers::TransformerBlock& block) {
+  return {&block.attention.qkv, &block.attention.out, &block.feed_forward.gate, &block.feed_forward.up, &block.feed_forward.down};
+}
 
-MetavoiceDecodeLayer layer_of(const layers::TransformerBlock& block, const at::Tensor& pages) {
-  return {block.attention_norm.weight.data_ptr<float>(), matrix_of(block.attention.qkv),     matrix_of(block.attention.out),
-          block.feed_forward_norm.weight.data_ptr<float>(), matrix_of(block.feed_forward.gate), matrix_of(block.feed_forward.up),
-          matrix_of(block.feed_forward.down),               pages.data_ptr()};
+// What all matrices of the blocks are made of; -1 where they differ, as those of int4 do whose rows are no whole groups.
+int32_t weights_of(const Transformer& network) {
+  const core::Quantization kind = network.blocks[0].attention.qkv.quantization();
+  for (const layers::TransformerBlock& block : network.blocks)
+    for (const layers::Linear* linear : linears_of(block))
+      if (linear->quantization() != kind) return -1;
+  return kind == core::Quantization::int8 ? METAVOICE_INT8 : kind == core::Quantization::int4 ? METAVOICE_INT4 : METAVOICE_WHOLE;
 }
 
 }  // namespace
@@ -79,21 +86,38 @@ std::unique_ptr<DecodeRunner> DecodeRunner::of(const Transformer& network, const
   if (kernels == nullptr) return nullptr;
   const bool plain = std::all_of(network.blocks.begin(), network.blocks.end(), [](const layers::TransformerBlock& block) { return is_plain(block); }) &&
                      is_plain(network.norm) && is_plain(network.tokens[0]) && is_plain(network.positions) && is_plain(network.heads[0]);
-  if (!plain) return nullptr;
+  if (!plain || weights_of(network) < 0) return nullptr;
   MetavoiceDecode shape{};
   shape.dtype = ops::decode_dtype(network.dtype());
-  shape.weights = METAVOICE_WHOLE;
+  shape.weights = weights_of(network);
   shape.rows = static_cast<int32_t>(kMostRows);
   shape.width = static_cast<int32_t>(network.width());
   shape.heads = static_cast<int32_t>(network.attention_heads);
-  shape.hidden = static_cast<int32_t>(network.blocks[0].feed_forward.up.weight.size(0));
+  shape.hidden = static_cast<int32_t>(network.blocks[0].feed_forward.up.out());
   shape.epsilon = static_cast<float>(network.norm.epsilon);
   shape.flags = METAVOICE_EARLY_LAUNCH;
   shape.most_positions = static_cast<int32_t>(network.window());
   shape.page_stride = static_cast<int32_t>((network.window() + ops::kPagePositions - 1) / ops::kPagePositions);
   shape.page_numbers = 2 * network.width() * ops::kPagePositions;
   if (kernels->supports(index_of(network.device()), &shape) != 1) return nullptr;
-  return std::unique_ptr<DecodeRunner>(new DecodeRunner(*kernels, shape));
+  return std::unique_ptr<DecodeRunner>(new DecodeRunner(*kernels, shape, network));
+}
+
+DecodeRunner::DecodeRunner(const ops::DecodeKernels& kernels, MetavoiceDecode shape, const Transformer& network) : kernels_(kernels), shape_(shape) {
+  for (const layers::TransformerBlock& block : network.blocks) {
+    Matrices& matrices = matrices_.emplace_back();
+    const auto linears = linears_of(block);
+    for (size_t i = 0; i < linears.size(); ++i) {
+      const layers::Linear& linear = *linears[i];
+      if (shape.weights == METAVOICE_WHOLE) {
+        matrices[i] = {linear.weight.data_ptr(), nullptr};
+        continue;
+      }
+      // On a GPU it is held in this order; on the CPU, where only tests run these kernels, it is made.
+      kept_.push_back(linear.reordered ? *linear.reordered : ops::reorder_for_decode(ops::unpack(*linear.packed), network.dtype()));
+      matrices[i] = {kept_.back().numbers.data_ptr(), kept_.back().scales.data_ptr()};
+    }
+  }
 }
 
 DecodeRunner::~DecodeRunner() = default;
@@ -212,7 +236,12 @@ void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t row
   step.partial = partial.data_ptr<float>();
   step.tickets = tickets.data_ptr<int32_t>();
   std::vector<MetavoiceDecodeLayer> layers;
-  for (size_t i = 0; i < network.blocks.size(); ++i) layers.push_back(layer_of(network.blocks[i], memory.layers[i][0]));
+  for (size_t i = 0; i < network.blocks.size(); ++i) {
+    const layers::TransformerBlock& block = network.blocks[i];
+    const auto& [qkv, out, gate, up, down] = matrices_[i];
+    layers.push_back({block.attention_norm.weight.data_ptr<float>(), qkv, out, block.feed_forward_norm.weight.data_ptr<float>(), gate, up, down,
+                      memory.layers[i][0].data_ptr()});
+  }
   const MetavoiceDecodeEnds ends{network.tokens[0].data_ptr(), network.positions.data_ptr(), batch.conditioning.data_ptr<float>(), numbers,
                                  network.norm.weight.data_ptr<float>(), network.heads[0].data_ptr(), ops::decode_dtype(network.heads[0].scalar_type()),
                                  static_cast<int32_t>(network.heads[0].size(0)), batch.logits.data_ptr<float>()};

@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <map>
 #include <memory>
 #include <utility>
@@ -86,13 +87,18 @@ class DecodeRunner {
     ~Batch();
   };
 
-  DecodeRunner(const ops::DecodeKernels& kernels, MetavoiceDecode shape) : kernels_(kernels), shape_(shape) {}
+  // The matrices of a block as the kernels are told: qkv, out, gate, up, down.
+  using Matrices = std::array<MetavoiceMatrix, 5>;
+
+  DecodeRunner(const ops::DecodeKernels& kernels, MetavoiceDecode shape, const Transformer& network);
   // Without `known` up to the logits.
   Batch& batch(const Transformer& network, int64_t rows, const ops::PagedMemory& memory, const DrawnIds* known);
   void capture(const Transformer& network, Batch& batch, int64_t rows, const ops::PagedMemory& memory, const DrawnIds* known) const;
 
   const ops::DecodeKernels& kernels_;
   MetavoiceDecode shape_;           // what all numbers of rows have in common
+  std::vector<Matrices> matrices_;
+  std::vector<ops::DecodeMatrix> kept_;  // what quantised ones point to
   std::vector<const void*> pages_;  // of each layer: the graphs were made for these
   std::map<std::pair<int64_t, bool>, std::unique_ptr<Batch>> batches_;  // by rows, and whether it draws
 };

@@ -85,6 +85,15 @@ at::Tensor FirstStage::probe(const at::Tensor& residual, const ops::PagedMemory&
   return ops::linear(network_.norm.forward(changed), network_.heads[0]);
 }
 
+int64_t FirstStage::step_bytes() const {
+  auto bytes = static_cast<int64_t>(network_.heads[0].nbytes());
+  for (const layers::TransformerBlock& block : network_.blocks) {
+    const layers::FeedForward& forward = block.feed_forward;
+    for (const layers::Linear* linear : {&block.attention.qkv, &block.attention.out, &forward.gate, &forward.up, &forward.down}) bytes += linear->bytes();
+  }
+  return bytes;
+}
+
 at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
                                Precision precision) const {
   const at::Tensor last = hidden(ids, conditioning, cache, precision).select(1, ids.size(1) - 1);
@@ -93,7 +102,7 @@ at::Tensor FirstStage::forward(const at::Tensor& ids, const at::Tensor& conditio
 
 at::Tensor FirstStage::forward_all(const at::Tensor& ids, const at::Tensor& conditioning, layers::KvCache& cache,
                                    Precision precision) const {
-  return at::linear(network_.norm.forward(hidden(ids, conditioning, cache, precision)), network_.heads[0]);
+  return ops::linear(network_.norm.forward(hidden(ids, conditioning, cache, precision)), network_.heads[0]);
 }
 
 }  // namespace metavoice::models

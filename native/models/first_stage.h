@@ -68,6 +68,9 @@ class FirstStage {
   // residual [rows, width] float32, memory of a page per row -> [rows, vocabulary]
   at::Tensor probe(const at::Tensor& residual, const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const;
   int64_t width() const { return network_.width(); }
+  // Of weights that a step reads, as they are held: the matrices of the layers and the output layer. Norms and the few rows of
+  // the tables are not worth counting.
+  int64_t step_bytes() const;
   layers::KvPool make_probe_pool(int64_t pages) const;
 
  private:

@@ -42,7 +42,7 @@ at::Tensor SecondStage::forward(const at::Tensor& rows, const at::Tensor& speake
 at::Tensor SecondStage::logits(const at::Tensor& hidden, int64_t first, int64_t columns) const {
   const at::Tensor chosen = hidden.narrow(0, first, columns);
   std::vector<at::Tensor> result;
-  for (const at::Tensor& head : network_.heads) result.push_back(at::linear(chosen, head));
+  for (const at::Tensor& head : network_.heads) result.push_back(at::linear(chosen, head.to(at::kFloat)));
   return at::stack(result);
 }
 

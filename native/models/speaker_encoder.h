@@ -22,7 +22,7 @@ class SpeakerEncoder {
 
   explicit SpeakerEncoder(const core::Weights& weights);
 
-  int64_t width() const { return linear_.weight.size(0); }
+  int64_t width() const { return linear_.out(); }
 
   // Mel frames [start, end) of the slices of a signal: 77 frames apart, the last one only if three quarters are covered.
   static std::vector<std::pair<int64_t, int64_t>> slices(int64_t samples);

@@ -30,7 +30,8 @@ Transformer Transformer::load(const core::Weights& weights, const TransformerCon
   result.norm = layers::Norm::load(weights.scope("norm"), config.norm, config.norm_epsilon, width);
   while (weights.has(numbered("heads", result.heads.size()) + ".weight"))
     result.heads.push_back(weights.tensor(numbered("heads", result.heads.size()) + ".weight", {any, width}, at::kFloat));
-  if (result.heads.empty()) result.heads.push_back(result.tokens[0].to(at::kFloat));
+  // On the CPU the loops read 16 bit as they are, and the table need not be held twice.
+  if (result.heads.empty()) result.heads.push_back(result.device().is_cpu() ? result.tokens[0] : result.tokens[0].to(at::kFloat));
   return result;
 }
 

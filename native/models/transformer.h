@@ -29,7 +29,8 @@ struct Transformer {
   at::Tensor speaker;              // [width, speaker embedding] float32, or undefined
   std::vector<layers::TransformerBlock> blocks;
   layers::Norm norm;
-  std::vector<at::Tensor> heads;  // output layers [entries, width], float32: logits are never rounded to 16 bit
+  // Output layers [entries, width], float32; on the CPU one that is the first table is that table. Logits are never rounded to 16 bit.
+  std::vector<at::Tensor> heads;
   int64_t attention_heads = 0;
 
   // As many tables, blocks and heads as the file names; without heads the first table is the output layer.

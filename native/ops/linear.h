@@ -3,14 +3,27 @@
 
 #include <ATen/ATen.h>
 
+#include <vector>
+
 namespace metavoice::ops {
 
-// x [..., in] -> [..., out]. On the CPU in float32 a decode step, which is x [rows, in] or [rows, 1, in], goes through our own
-// loops: there the numbers of a row do not depend on how many others there are, nor on the number of threads. All else is
-// libtorch's.
+// x [..., in] -> [..., out] in the dtype of x; weights of a narrower one are widened. On the CPU a decode step, which is
+// x [rows, in] or [rows, 1, in], goes through our own loops: there the numbers of a row do not depend on how many others there
+// are, nor on the number of threads. All else is libtorch's.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
-// The loops: float32, contiguous, on the CPU. x [rows, in], weight [out, in] -> [rows, out]
-at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight);
+// sum [..., out] float32 += linear(x, weight, bias). In the loops the product is not rounded before.
+void add_linear(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+
+// The instructions that the loops are made for, each set within the next.
+enum class LinearLoops { portable, avx2, avx512, avx512_bf16 };
+// Those that this processor has, the best last.
+const std::vector<LinearLoops>& linear_loops();
+
+// The loops: contiguous, on the CPU; weights of float32, float16 or bfloat16 as they lie, x of their dtype or float32. Sums are
+// float32, rounded once. x [rows, in], weight [out, in] -> [rows, out] in the dtype of x
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, LinearLoops loops = linear_loops().back());
+// The same, added to sum [rows, out] float32.
+void add_linear_rows(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, LinearLoops loops = linear_loops().back());
 
 }  // namespace metavoice::ops

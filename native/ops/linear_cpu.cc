@@ -1,12 +1,15 @@
-// Each number of the product is a sum over the lanes of a vector, a lane at a time along the row, then over the lanes in a
-// fixed tree: so its bits depend on its row and its column alone. A block of rows by columns is summed at once, as many as
-// there are registers for. Vectors are as wide as registers: gcc keeps wider ones in memory.
-#include <ATen/Parallel.h>
-
+// Products of decode steps. The weights are read as they lie in the file, once for all rows; what is done with them is in
+// linear_cpu.h, compiled for each set of instructions.
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
 
 #include "core/error.h"
+#include "core/team.h"
 #include "ops/linear.h"
 #include "ops/vectors.h"
 
@@ -15,9 +18,22 @@ namespace metavoice::ops {
 namespace {
 
 constexpr int kColumns = 4;
-constexpr int64_t kAhead = 256;  // numbers; measured, with 4 and 8 columns at a time
+constexpr int64_t kBytesAhead = 1024;  // measured, with 4 and 8 columns at a time
 
-using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
+enum class Output { float32, float16, bfloat16, added };
+
+struct Product {
+  const void* x;       // [rows, in], as the loops read it
+  const void* weight;  // [outs, in]
+  void* out;           // [rows, outs]
+  Output output;
+  int64_t rows, in, outs;
+};
+
+struct Kernel {
+  void (*arrange)(const void* row, float* to, int64_t in);  // null: x is read as it lies
+  void (*columns)(const Product& product, int64_t column);  // columns [column, column + kColumns) of all rows
+};
 
 // The sums of the lanes of four vectors.
 METAVOICE_INLINE void sum_lanes(const Floats8& a, const Floats8& b, const Floats8& c, const Floats8& d, float* sums) {
@@ -37,100 +53,129 @@ METAVOICE_INLINE void sum_lanes(const Floats& a, const Floats& b, const Floats& 
   for (int i = 0; i < 4; ++i) sums[i] = (all[4 * i] + all[4 * i + 2]) + (all[4 * i + 1] + all[4 * i + 3]);
 }
 
-struct Product {
-  const float* x;
-  const float* weight;
-  float* out;
-  int64_t rows, in, outs;
-};
-
-// Rows [row, row + kRows) of columns [column, column + kColumns). Who reads the weights first asks for them ahead.
-template <class Vector, int kRows, bool kFirst>
-METAVOICE_INLINE void block(const Product& product, int64_t row, int64_t column) {
-  constexpr int64_t kWidth = sizeof(Vector) / sizeof(float);
-  const int64_t in = product.in, whole = in - in % kWidth;
-  const float* x = product.x + row * in;
-  const float* weight = product.weight + column * in;
-  Vector sums[kRows][kColumns] = {};
-  for (int64_t i = 0; i < whole; i += kWidth) {
-    Vector columns[kColumns];
-#pragma GCC unroll 8
-    for (int c = 0; c < kColumns; ++c) {
-      columns[c] = load<Vector>(weight + c * in + i);
-      if (kFirst) __builtin_prefetch(weight + c * in + i + kAhead);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Vector values = load<Vector>(x + r * in + i);
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) sums[r][c] += values * columns[c];
-    }
+// Four sums of a row.
+METAVOICE_INLINE void store(const Product& product, int64_t row, int64_t column, const float (&sums)[kColumns]) {
+  const int64_t first = row * product.outs + column;
+  const auto put = [&](auto* out) {
+    for (int c = 0; c < kColumns; ++c) out[first + c] = static_cast<std::remove_reference_t<decltype(*out)>>(sums[c]);
+  };
+  switch (product.output) {
+    case Output::float32: put(static_cast<float*>(product.out)); break;
+    case Output::float16: put(static_cast<c10::Half*>(product.out)); break;
+    case Output::bfloat16: put(static_cast<c10::BFloat16*>(product.out)); break;
+    case Output::added:
+      for (int c = 0; c < kColumns; ++c) static_cast<float*>(product.out)[first + c] += sums[c];
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    float* out = product.out + (row + r) * product.outs + column;
-    sum_lanes(sums[r][0], sums[r][1], sums[r][2], sums[r][3], out);
-    for (int c = 0; c < kColumns && whole < in; ++c)
-      for (int64_t i = whole; i < in; ++i) out[c] += x[r * in + i] * weight[c * in + i];
-  }
-}
-
-// Four columns for all rows, of which kMost at a time.
-template <class Vector, int kMost>
-METAVOICE_INLINE void columns_of(const Product& product, int64_t column) {
-  const int64_t rows = product.rows;
-  int64_t row = 0;
-  if (rows >= kMost) {
-    block<Vector, kMost, true>(product, 0, column);
-    for (row = kMost; row + kMost <= rows; row += kMost) block<Vector, kMost, false>(product, row, column);
-  } else if (rows >= 2) {
-    block<Vector, 2, true>(product, 0, column);
-    row = 2;
-  }
-  for (; row + 2 <= rows; row += 2) block<Vector, 2, false>(product, row, column);
-  if (row < rows) block<Vector, 1, false>(product, row, column);
-}
-
-void columns_baseline(const Product& product, int64_t column) { columns_of<Floats8, 2>(product, column); }
-
-#if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) void columns_avx2(const Product& product, int64_t column) { columns_of<Floats8, 2>(product, column); }
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))) void columns_avx512(const Product& product, int64_t column) { columns_of<Floats, 6>(product, column); }
-#endif
-
-using Columns = void (*)(const Product&, int64_t);
-
-Columns best() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  const auto has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (has_avx512 && __builtin_cpu_supports("fma")) return columns_avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return columns_avx2;
-#endif
-  return columns_baseline;
 }
 
 }  // namespace
 
-at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight) {
-  static const Columns columns = best();
-  core::require(x.is_contiguous() && weight.is_contiguous() && x.size(1) == weight.size(1), "matrices in order");
-  const int64_t rows = x.size(0), in = x.size(1), outs = weight.size(0), whole = outs / kColumns;
-  at::Tensor out = at::empty({rows, outs}, x.options());
-  const Product product{x.data_ptr<float>(), weight.data_ptr<float>(), out.data_ptr<float>(), rows, in, outs};
-  // A sleeping thread takes as long to wake as some hundred thousand products take: it is worth it for a million.
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / std::max<int64_t>(1, rows * in * kColumns));
-  at::parallel_for(0, whole, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) columns(product, index * kColumns);
+}  // namespace metavoice::ops
+
+#define METAVOICE_SET portable
+#define METAVOICE_LEVEL 0
+#define METAVOICE_TARGET
+#include "ops/linear_cpu.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define METAVOICE_SET avx2
+#define METAVOICE_LEVEL 1
+#define METAVOICE_TARGET __attribute__((target("avx2,fma,f16c")))
+#include "ops/linear_cpu.h"
+
+#define METAVOICE_SET avx512
+#define METAVOICE_LEVEL 2
+#define METAVOICE_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")))
+#include "ops/linear_cpu.h"
+
+#define METAVOICE_SET avx512_bf16
+#define METAVOICE_LEVEL 3
+#define METAVOICE_TARGET __attribute__((target("avx512bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")))
+#include "ops/linear_cpu.h"
+#endif
+
+namespace metavoice::ops {
+
+namespace {
+
+std::vector<LinearLoops> loops_here() {
+  std::vector<LinearLoops> found = {LinearLoops::portable};
+#if defined(__x86_64__) && defined(__GNUC__)
+  const auto goes_on = [&](LinearLoops loops, bool has) {
+    if (has && static_cast<int>(found.back()) + 1 == static_cast<int>(loops)) found.push_back(loops);
+  };
+  goes_on(LinearLoops::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"));
+  goes_on(LinearLoops::avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"));
+  goes_on(LinearLoops::avx512_bf16, __builtin_cpu_supports("avx512bf16"));
+#endif
+  return found;
+}
+
+Kernel kernel_of(LinearLoops loops, at::ScalarType x, at::ScalarType weight) {
+#if defined(__x86_64__) && defined(__GNUC__)
+  if (loops == LinearLoops::avx512_bf16) return avx512_bf16::kernel(x, weight);
+  if (loops == LinearLoops::avx512) return avx512::kernel(x, weight);
+  if (loops == LinearLoops::avx2) return avx2::kernel(x, weight);
+#endif
+  return portable::kernel(x, weight);
+}
+
+Output output_of(at::ScalarType dtype) {
+  return dtype == at::kFloat ? Output::float32 : dtype == at::kHalf ? Output::float16 : Output::bfloat16;
+}
+
+// The columns behind the last four, beside columns of nothing.
+void last_columns(const Kernel& kernel, const Product& product, const at::Tensor& weight, const at::Tensor& out) {
+  const int64_t first = product.outs - product.outs % kColumns, count = product.outs - first;
+  if (count == 0) return;
+  const at::Tensor last = at::zeros({kColumns, product.in}, weight.options());
+  last.narrow(0, 0, count).copy_(weight.narrow(0, first, count));
+  const at::Tensor sums = at::empty({product.rows, kColumns}, weight.options().dtype(at::kFloat));
+  kernel.columns({product.x, last.data_ptr(), sums.data_ptr(), Output::float32, product.rows, product.in, kColumns}, 0);
+  const at::Tensor to = out.narrow(1, first, count), from = sums.narrow(1, 0, count);
+  if (product.output == Output::added) to.add_(from);
+  else to.copy_(from);
+}
+
+void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out, Output output, LinearLoops loops) {
+  const at::ScalarType dtype = weight.scalar_type();
+  core::require(x.is_contiguous() && weight.is_contiguous() && out.is_contiguous() && x.size(1) == weight.size(1), "matrices in order");
+  core::require(dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16, "weights of float32, float16 or bfloat16");
+  core::require(x.scalar_type() == dtype || x.scalar_type() == at::kFloat, "activations of the weights' dtype or float32");
+  const Kernel kernel = kernel_of(loops, x.scalar_type(), dtype);
+  const int64_t rows = x.size(0), in = x.size(1), outs = weight.size(0);
+  at::Tensor arranged = x;
+  if (kernel.arrange != nullptr) {
+    arranged = at::empty({rows, in}, x.options().dtype(at::kFloat));
+    for (int64_t row = 0; row < rows; ++row)
+      kernel.arrange(static_cast<const char*>(x.data_ptr()) + row * in * x.element_size(), arranged.data_ptr<float>() + row * in, in);
+  }
+  const Product product{arranged.data_ptr(), weight.data_ptr(), out.data_ptr(), output, rows, in, outs};
+  // Pieces of a few microseconds, so that nobody waits long for the last one.
+  const int64_t piece = std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, rows * in * kColumns));
+  core::share_work(outs / kColumns, piece, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) kernel.columns(product, index * kColumns);
   });
-  if (whole * kColumns == outs) return out;
-  // What is left over, beside columns of nothing.
-  const int64_t rest = outs - whole * kColumns;
-  const at::Tensor last = at::zeros({kColumns, in}, weight.options()), sums = at::empty({rows, kColumns}, x.options());
-  last.narrow(0, 0, rest).copy_(weight.narrow(0, outs - rest, rest));
-  columns({product.x, last.data_ptr<float>(), sums.data_ptr<float>(), rows, in, kColumns}, 0);
-  out.narrow(1, outs - rest, rest).copy_(sums.narrow(1, 0, rest));
+  last_columns(kernel, product, weight, out);
+}
+
+}  // namespace
+
+const std::vector<LinearLoops>& linear_loops() {
+  static const std::vector<LinearLoops> found = loops_here();
+  return found;
+}
+
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, LinearLoops loops) {
+  at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
+  multiply(x, weight, out, output_of(x.scalar_type()), loops);
   return out;
+}
+
+void add_linear_rows(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, LinearLoops loops) {
+  core::require(sum.scalar_type() == at::kFloat && sum.sizes() == at::IntArrayRef({x.size(0), weight.size(0)}), "sums of float32");
+  multiply(x, weight, sum, Output::added, loops);
 }
 
 }  // namespace metavoice::ops

@@ -1,11 +1,10 @@
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "core/error.h"
+#include "core/team.h"
 #include "ops/paged_attention.h"
 #include "ops/vectors.h"
 
@@ -165,10 +164,9 @@ void attend(const PagedMemory& memory, int64_t layer, const std::vector<const Pa
   T* output = out.data_ptr<T>();
   int64_t positions = 0;
   for (const PagedRow* row : rows) positions += row->length + 1;
-  // As in linear_cpu.cc: a thread is worth waking for a million products.
+  // Pieces of a few microseconds, as in linear_cpu.cc.
   const int64_t per_head = std::max<int64_t>(1, positions / static_cast<int64_t>(rows.size()) * width);
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / per_head);
-  at::parallel_for(0, static_cast<int64_t>(rows.size()) * heads, grain, [&](int64_t begin, int64_t end) {
+  core::share_work(static_cast<int64_t>(rows.size()) * heads, (int64_t{1} << 15) / per_head, [&](int64_t begin, int64_t end) {
     Scratch scratch;
     std::vector<const T*> pages;
     for (int64_t index = begin; index < end; ++index) {

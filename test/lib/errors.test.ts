@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { convertModel } from '../../dist/checkpoint/convert.js';
 import { resolveDevicePolicy } from '../../dist/device/policy.js';
 import { type ErrorCode, errorCodes, MetaVoice, MetaVoiceError, Voice } from '../../dist/index.js';
 import { explanations } from '../../scripts/error-explanations.mjs';
@@ -113,7 +114,14 @@ const cases: Record<ErrorCode, Case> = {
     by: 'api',
     provoke: () => MetaVoice.load({ model, libtorch: join(folder, 'nowhere') }),
   },
-  ERR_UNSUPPORTED: { by: 'api', provoke: () => MetaVoice.load({ model, quantization: 'int8' }) },
+  ERR_UNSUPPORTED: {
+    by: 'api',
+    async provoke() {
+      const quantized = join(folder, 'quantized');
+      await convertModel(model, quantized, { dtype: 'float32', quantization: 'int8' });
+      return MetaVoice.load({ model: quantized, device: 'cpu', quantization: 'int4' });
+    },
+  },
   ERR_DISPOSED: {
     by: 'api',
     async provoke() {

@@ -210,5 +210,10 @@ export class FakeModel implements NativeModel {
     running({ samples: samples as Float32Array, sampleRate });
   enhanceSpectrum = (enhanced: Float32Array, mask: Float32Array) => running({ enhanced, mask });
   readBandwidth = async () => 1e9;
+  stepTimes = async (positions: Int32Array, steps: number) => ({
+    seconds: new Float64Array(positions.length * steps).fill(0.01),
+    weightBytes: 1e6,
+    positionBytes: 1e3,
+  });
   peakDeviceBytes = async () => null;
 }

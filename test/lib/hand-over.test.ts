@@ -18,6 +18,7 @@ beforeAll(async () => {
   const run = {
     device: 'cpu',
     dtype: 'float32',
+    quantization: 'none',
     batchSize: 1,
     maxQueue: 0,
     cacheRows: 2,

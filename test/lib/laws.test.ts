@@ -26,9 +26,9 @@ interface Heard {
 }
 
 /** Chunks as they were when they came; at the end each must still be what it was. */
-async function listen(text: TextSource, extra: SpeakOptions = {}): Promise<Heard[]> {
+async function listen(text: TextSource, extra: SpeakOptions = {}, model = tts): Promise<Heard[]> {
   const kept: { chunk: AudioChunk; heard: Heard }[] = [];
-  for await (const chunk of tts.stream(text, { ...options, ...extra }))
+  for await (const chunk of model.stream(text, { ...options, ...extra }))
     kept.push({ chunk, heard: { segment: chunk.segment, samples: chunk.samples.slice() } });
   for (const { chunk, heard } of kept) expect(same(chunk.samples, heard.samples)).toBe(true);
   return kept.map(({ heard }) => heard);
@@ -105,6 +105,24 @@ describe('pieces are the whole', () => {
     const whole = joined(await listen(text));
     expect(same(joined(await listen(wordByWord(text), { flushSeconds: 60 })), whole)).toBe(true);
     expect(same((await tts.synthesize(text, options)).samples, whole)).toBe(true);
+  });
+});
+
+describe.each(['int8', 'int4'] as const)('with weights in %s', (quantization) => {
+  const text = `The kettle is on.\n\n${later[0]}`;
+
+  it('pieces are the whole, and company changes nothing', { timeout: limit }, async () => {
+    await using model = await MetaVoice.load({ model: 'bundled', device: 'cpu', batchSize: 4, quantization });
+    const alone = await listen(text, {}, model);
+    const heard = joined(alone);
+    expect(heard.length).toBeGreaterThan(rate);
+    expect(same((await model.synthesize(text, options)).samples, heard)).toBe(true);
+    expect(same(joined(await listen(wordByWord(text), { flushSeconds: 60 }, model)), heard)).toBe(true);
+    const others = [1, 2, 3].map((seed) => listen(opening, { seed }, model));
+    const [among] = await Promise.all([listen(text, {}, model), ...others]);
+    expect(same(joined(among), heard)).toBe(true);
+    // Other numbers say the same otherwise.
+    expect(same(joined(await listen(text)), heard)).toBe(false);
   });
 });
 

@@ -42,17 +42,20 @@ const text = 'hi how are you today';
 const speaker = () => readTensors('llm.safetensors').speaker!.data;
 
 describe('activations beyond float16', () => {
-  it('are computed again in float32: the logits are right', async () => {
-    const model = await modelWith('logits', 'first_stage', overflow);
-    const ids = Int32Array.from([2133, 2153, 2320, 2561]);
-    const logits = async (dtype: 'float16' | 'float32') => {
-      await using stages = await Stages.open(model, { device: 'cpu', dtype });
-      return await stages.firstStageLogits(ids, speaker());
-    };
-    const narrow = await logits('float16');
-    expect(narrow.every(Number.isFinite)).toBe(true);
-    expectClose(narrow, await logits('float32'), 0.1);
-  });
+  it.each(['none', 'int8', 'int4'] as const)(
+    'are computed again in float32: the logits are right, %s',
+    async (quantization) => {
+      const model = await modelWith(`logits-${quantization}`, 'first_stage', overflow);
+      const ids = Int32Array.from([2133, 2153, 2320, 2561]);
+      const logits = async (dtype: 'float16' | 'float32') => {
+        await using stages = await Stages.open(model, { device: 'cpu', dtype, quantization });
+        return await stages.firstStageLogits(ids, speaker());
+      };
+      const narrow = await logits('float16');
+      expect(narrow.every(Number.isFinite)).toBe(true);
+      expectClose(narrow, await logits('float32'), 0.1);
+    },
+  );
 
   it('are reported with the speech, and the logger hears of it once', async () => {
     const model = await modelWith('speech', 'first_stage', overflow);

@@ -152,7 +152,6 @@ describe('load', () => {
       /expected .*large to fit cpu but .* needs \d+ GB and .* has .* free; what would fit: /,
     );
     expect(error.message).toMatch(/firstStage 2\.5 GB|firstStage 5\.0 GB/);
-    expect(error.message).not.toMatch(/int8|int4/);
     const found = error.details.plan as MemoryPlan;
     expect(found.fits).toBe(false);
     expect(found.parts.keyValueCache).toBeGreaterThan(found.available);

@@ -32,7 +32,6 @@ describe('loading refuses', () => {
     [{ dtype: null }, 'TypeError', /`dtype` but received null/],
     [{ quantization: 'int2' }, 'RangeError', /`quantization`/],
     [{ quantization: null }, 'TypeError', /`quantization`/],
-    [{ quantization: 'int8' }, 'MetaVoiceError', /not in this version/],
     [{ quantization: 'int4' }, 'MetaVoiceError', /not in this version/],
     [{ batchSize: 0 }, 'RangeError', /between 1 and 256 for `batchSize`/],
     [{ batchSize: 1.5 }, 'RangeError', /`batchSize`/],
@@ -150,7 +149,7 @@ describe('resolved options', () => {
       download: false,
       device: 'auto',
       dtype: 'auto',
-      quantization: 'none',
+      quantization: null,
       batchSize: 1,
       maxQueue: 128,
       maxSeconds: null,
@@ -187,6 +186,14 @@ describe('resolved options', () => {
       onProgress: null,
     });
   });
+
+  it.each(['none', 'int8', 'int4'] as const)(
+    'have the quantization that was asked for: %s',
+    (quantization) => {
+      expect(resolveLoadOptions({ quantization }, none).quantization).toBe(quantization);
+      expect(resolveSynthesizeOptions({ quantization }, none).load.quantization).toBe(quantization);
+    },
+  );
 
   it('take the option before the environment, and the environment before the default', () => {
     const environment = { METAVOICE_MODEL: 'm', METAVOICE_DEVICE: 'cuda:3', METAVOICE_DTYPE: 'float16' };

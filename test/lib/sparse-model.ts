@@ -9,8 +9,8 @@ import { publishedSizes, type StageSizes } from '../../dist/device/model-sizes.j
 import type { Dtype } from '../../dist/native/contract.js';
 import { fakeManifest } from './fake-metavoice.js';
 
-/** Both language models of MetaVoice-1B as published, without the other parts. */
-export async function writeSparseModel(folder: string, dtype: Dtype): Promise<void> {
+/** Both language models of MetaVoice-1B as published, or with fewer layers in the first, without the other parts. */
+export async function writeSparseModel(folder: string, dtype: Dtype, layers?: number): Promise<void> {
   await mkdir(folder, { recursive: true });
   const stage = async (file: string, sizes: StageSizes) => {
     const expected = [...transformerTensors(sizes)].filter(([, { optional }]) => !optional);
@@ -23,10 +23,11 @@ export async function writeSparseModel(folder: string, dtype: Dtype): Promise<vo
     return { file, bytes: size, dtype, ...sizes };
   };
   const fake = fakeManifest();
-  const { firstStage, secondStage } = publishedSizes;
+  const { secondStage } = publishedSizes;
+  const firstStage = { ...publishedSizes.firstStage!, ...(layers !== undefined && { layers }) };
   const manifest = {
     ...fake,
-    firstStage: { ...fake.firstStage, ...(await stage('first_stage.safetensors', firstStage!)), heads: 16 },
+    firstStage: { ...fake.firstStage, ...(await stage('first_stage.safetensors', firstStage)), heads: 16 },
     secondStage: {
       ...fake.secondStage,
       ...(await stage('second_stage.safetensors', secondStage!)),

@@ -65,6 +65,13 @@ describe('the stages refuse', () => {
       /a Float32Array for `speaker`/,
     ],
     [
+      'a prompt longer than the ids',
+      (s) => s.firstStageLogits(ids, speaker, { prompt: ids.length + 1 }),
+      'RangeError',
+      /`prompt`/,
+    ],
+    ['no prompt', (s) => s.firstStageLogits(ids, speaker, { prompt: 0 }), 'RangeError', /`prompt`/],
+    [
       'no settings',
       (s) => s.firstStageGreedy(ids, speaker, wrong(undefined)),
       'TypeError',

@@ -100,6 +100,15 @@ describe('the stages of the engine', () => {
       expectClose(lastPositions(logits, greedy.ids.length), golden('first.decode_logits'), logitsTolerance);
     });
 
+    it('gives the logits of every step, taken one by one as speech takes them', async () => {
+      const ids = Int32Array.from([...prompt, ...greedy.ids.slice(0, -1)]);
+      const settings = { prompt: prompt.length };
+      const logits = await stages.firstStageLogits(ids, golden('speaker'), settings);
+      expectClose(lastPositions(logits, greedy.ids.length), golden('first.decode_logits'), logitsTolerance);
+      const whole = await stages.firstStageLogits(ids, golden('speaker'), { prompt: ids.length });
+      expectClose(logits, whole, logitsTolerance);
+    });
+
     it('chooses the same ids through the cache', async () => {
       const steps = greedy.ids.length;
       const ids = await stages.firstStageGreedy(prompt, golden('speaker'), {

@@ -306,6 +306,7 @@ describe('the stages refuse cleanly', () => {
     ['options of open', load.options!, (_, v) => Stages.open(folder, v as never)],
     ['options.device', [], (_, v) => Stages.open(folder, { device: v as never })],
     ['options.dtype', [], (_, v) => Stages.open(folder, { dtype: v as never })],
+    ['options.quantization', [], (_, v) => Stages.open(folder, { quantization: v as never })],
     [
       'options.deterministic',
       ['true', 'false'],

@@ -50,6 +50,8 @@ describe('the types', () => {
   it('of options', () => {
     expectTypeOf<'cuda:1'>().toExtend<NonNullable<LoadOptions['device']>>();
     expectTypeOf<Omit<PlanOptions, 'decoder' | 'device'>>().toExtend<LoadOptions>();
+    expectTypeOf<'none' | 'int8' | 'int4'>().toEqualTypeOf<NonNullable<LoadOptions['quantization']>>();
+    expectTypeOf<api.MetaVoice['quantization']>().toEqualTypeOf<NonNullable<LoadOptions['quantization']>>();
     expectTypeOf<'gpu'>().not.toExtend<NonNullable<LoadOptions['device']>>();
     expectTypeOf<{ speaker: 'ada' }>().toExtend<VoiceSource>();
     expectTypeOf<number | { speaker?: number; prompt?: number }>().toEqualTypeOf<

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { bundledModel } from '../../../dist/bundled.js';
 import { loadEngine } from '../../../dist/runtime/load.js';
 import { fixture } from '../fixtures.js';
 
@@ -80,6 +81,7 @@ describe('wrong usage ends with 2', () => {
     [['voice'], /expected FILE/],
     [['convert', 'a'], /expected IN and OUT but received a/],
     [['convert', 'a', 'b', '--dtype', 'fp8'], /for `dtype`/],
+    [['convert', 'a', 'b', '--quantization', 'int2'], /for `quantization`/],
     [['download', 'one', 'two'], /expected at most one ID but received one two/],
     [['download', 'anna'], /a hub id such as metavoiceio\/metavoice-1B-v0\.1 for `ID` but received "anna"/],
     [['download', 'a/b@x', '--revision', 'y'], /expected the revision once/],
@@ -272,6 +274,20 @@ describe('with the engine', () => {
       stderr: '',
     });
     expect((await run(['convert', fixture('model'), 'made', '--dtype', 'bfloat16'])).code).toBe(2);
+  });
+
+  it('convert quantises published files, and a model folder in its own dtype', async () => {
+    const int8 = ['--quantization', 'int8'];
+    const { code, stdout } = await run(['convert', fixture('model'), 'int8', '--dtype', 'bfloat16', ...int8]);
+    expect(stdout.toString()).toMatch(/^int8: first stage, .* in bfloat16 and int8, [\d.]+ MB\n$/);
+    expect(code).toBe(0);
+    const made = await run(['convert', bundledModel(), 'bundled-int4', '--quantization', 'int4', '--json']);
+    expect(JSON.parse(made.stdout.toString())).toMatchObject({ dtype: 'float16', quantization: 'int4' });
+    const said = await run(['say', 'hi', '-m', 'bundled-int4', '--seed', '1', '-o', 'q.wav', '--json']);
+    expect(JSON.parse(said.stdout.toString())).toMatchObject({ quantization: 'int4' });
+    const refused = await run(['say', 'hi', '-m', 'bundled-int4', '--quantization', 'int8', '-o', 'r.wav']);
+    expect(refused.stderr).toMatch(/to be loaded in int4, as it is stored/);
+    expect(refused.code).toBe(1);
   });
 
   it('say refuses what cannot be spoken', async () => {

@@ -410,12 +410,15 @@ describe('a decision', () => {
       const policy = decide(boxes[machine], { quantization });
       expect(policy.quantization).toBe(quantization);
       expect(policy.dtype).toBe(decide(boxes[machine]).dtype);
-      expect(policy.reason.includes(`${quantization} were asked for`)).toBe(quantization !== 'none');
+      expect(policy.reason.includes(`weights of the first stage in ${quantization}`)).toBe(
+        quantization !== 'none',
+      );
     }
     const words = (...features: string[]) =>
       decide(box(null, 'cpu', cpuWith(...features)), { quantization }).reason.includes('hardly faster');
     expect(words()).toBe(quantization !== 'none');
     expect(words('avx512_vnni')).toBe(false);
+    expect(words('avx2')).toBe(false);
   });
 });
 

@@ -100,6 +100,15 @@ describe('small files in the published layout', () => {
     expect(found.diffusion!.found).toMatch(/^there, and compared only in its published form/);
   });
 
+  test.each(['int8', 'int4'] as const)('are the same when they are quantised to %s', async (quantization) => {
+    const made = join(folder, quantization);
+    await convertModel(fixture('.'), made, { dtype: 'bfloat16', quantization });
+    const { firstStage } = await examineParts(made);
+    expect(firstStage!.found).toMatch(/172 tensors expected, 18 found: layers 24 → 2.*structure agree/);
+    expect(firstStage!.found).toMatch(/parameters [\d,]+ → 442,816/);
+    expect(lines(firstStage)).toMatch(new RegExp(`quantization ${quantization}`));
+  });
+
   test.each([false, true])("EnCodec in Hugging Face's spelling, parametrizations: %s", async (modern) => {
     const made = join(folder, `hugging-face-${modern}`, 'encodec_24khz');
     await mkdir(made, { recursive: true });

@@ -33,6 +33,18 @@ it('sound networks keep every rule', async () => {
   expect(broken(rules)).toEqual([]);
 });
 
+it.each(['int8', 'int4'] as const)(
+  'networks with weights in %s keep every rule, too',
+  async (quantization) => {
+    await using quantized = await Stages.open(fixture('.'), {
+      device: 'cpu',
+      dtype: 'float32',
+      quantization,
+    });
+    expect(broken(await rulesOf(quantized))).toEqual([]);
+  },
+);
+
 it('rules of stages that are absent are left out', async () => {
   const alone = altered({ manifest: { ...stages.manifest, secondStage: null } });
   const rules = await rulesOf(alone);

@@ -162,7 +162,13 @@ test.each<[string, Float32Array, string, RegExp]>([
   ['silent', new Float32Array([0, 1e-5, -1e-4]), 'problem', /but silent \(peak 1\.0e-4\)$/],
   ['empty', new Float32Array(0), 'problem', /but silent/],
 ])('speech that is %s', (_, samples, status, found) => {
-  const model = { device: 'cpu', dtype: 'float32' as const, reason: 'r', model: 'm' };
+  const model = {
+    device: 'cpu',
+    dtype: 'float32' as const,
+    quantization: 'none' as const,
+    reason: 'r',
+    model: 'm',
+  };
   const timings = { realTimeFactor: 0.5 } as Parameters<typeof judge>[1]['timings'];
   const speech = { samples, sampleRate: 24000, durationSeconds: 1, endReason: 'end' as const, timings };
   const check = judge(model, speech, 'a voice');

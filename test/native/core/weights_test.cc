@@ -109,6 +109,31 @@ TEST_SUITE("core/weights") {
     CHECK(weights.bytes_used() == 36);
   }
 
+  TEST_CASE("gives what is stored as it is, where it is of the dtype that is expected") {
+    const TemporaryFolder folder;
+    const at::Tensor bytes = at::tensor({-128, 0, 127}, at::kChar), nibbles = at::tensor({255, 16}, at::kByte), scales = at::tensor({0.5F, -2.0F}).to(at::kBFloat16);
+    write_safetensors(folder.file("stored"), {{"a.bytes", bytes}, {"a.nibbles", nibbles}, {"a.scales", scales}});
+    const Weights weights = Weights::open(folder.file("stored"), {at::kCPU, at::kHalf}).scope("a");
+    CHECK(at::equal(weights.stored("bytes", {3}, at::kChar), bytes));
+    CHECK(at::equal(weights.stored("nibbles", {Weights::any}, at::kByte), nibbles));
+    const at::Tensor found = weights.stored("scales", {2});
+    CHECK((found.scalar_type() == at::kBFloat16));
+    CHECK(at::equal(found, scales));
+    CHECK_NOTHROW(weights.require_all_used());
+    CHECK(weights.bytes_used() == 0);
+    weights.add_bytes(5);
+    CHECK(weights.bytes_used() == 5);
+    // The pages are let go, not the numbers.
+    weights.release("bytes");
+    CHECK(at::equal(weights.stored("bytes", {3}, at::kChar), bytes));
+    check_refused([&] { weights.stored("bytes", {3}, at::kByte); }, "ERR_CHECKPOINT", "to hold U8 numbers but found I8");
+    check_refused([&] { weights.stored("bytes", {4}, at::kChar); }, "ERR_CHECKPOINT", "a.bytes");
+    check_refused([&] { weights.stored("absent", {4}, at::kChar); }, "ERR_CHECKPOINT", "a.absent");
+    check_refused([&] { weights.tensor("bytes", {3}); }, "ERR_CHECKPOINT", "to hold floating-point numbers but found I8");
+    check_refused([&] { weights.stored("nibbles", {2}); }, "ERR_CHECKPOINT", "to hold floating-point numbers but found U8");
+    check_refused([&] { weights.refuse("bytes", "is of no use"); }, "ERR_CHECKPOINT", "tensor a.bytes of ");
+  }
+
   TEST_CASE("reads a foreign file whose elements are not aligned") {
     const TemporaryFolder folder;
     const float values[2] = {0.5F, -3.0F};

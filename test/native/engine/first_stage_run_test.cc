@@ -103,6 +103,30 @@ TEST_SUITE("engine/first_stage_run") {
     }
   }
 
+  TEST_CASE("sought positions are there, in pages and alone, and those that were fed stay") {
+    for (const at::Device& device : devices()) {
+      const models::FirstStage stage = stage_of(small_first_stage(64), device, at::kFloat);
+      layers::KvPool pool = stage.make_pool(8);
+      for (layers::KvPool* pages : {static_cast<layers::KvPool*>(nullptr), &pool}) {
+        FirstStageRun run(stage, at::linspace(-1, 1, 5), 2, 64);
+        run.prompt(at::tensor(kText, at::kLong), pages);
+        run.seek(50);
+        CHECK(run.positions() == 50);
+        CHECK(at::isfinite(run.step(3)).all().item<bool>());
+        CHECK(run.positions() == 51);
+        run.seek(4);
+        CHECK(run.positions() == 4);
+        FirstStageRun plain(stage, at::linspace(-1, 1, 5), 2, 64);
+        plain.prompt(at::tensor(kText, at::kLong));
+        check_close(run.step(7), plain.step(7).to(at::kDouble).cpu(), kSameTolerance, "the step behind the prompt");
+        run.seek(63);
+        CHECK(run.positions() == 63);
+        check_refused([&] { run.seek(65); }, "ERR_INTERNAL", "room for the positions");
+      }
+      CHECK(pool.unused() == pool.pages());
+    }
+  }
+
   TEST_CASE("what is not finite in float32 either is ERR_NUMERIC, in every dtype") {
     for (const at::Device& device : devices()) {
       for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {

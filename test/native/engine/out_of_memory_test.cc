@@ -99,7 +99,8 @@ TEST_SUITE("engine/out_of_memory") {
       const at::Tensor healthy = action();
       return fail_each(tensor_countdown, action, [&](const at::Tensor& found) { return at::equal(found, healthy); }, 2);
     };
-    CHECK(each([&] { return engine::first_stage_logits(model, prompt, speaker); }) > 30);
+    CHECK(each([&] { return engine::first_stage_logits(model, prompt, speaker, prompt.size(0)); }) > 30);
+    CHECK(each([&] { return engine::first_stage_logits(model, prompt, speaker, prompt.size(0) - 2); }) > 60);
     CHECK(each([&] { return at::tensor(engine::first_stage_greedy(model, prompt, speaker, 3, 3)); }) > 60);
     CHECK(each([&] { return engine::embed_speaker(model, tone, 16000).embedding; }) > 20);
     CHECK(each([&] { return engine::encode(model, tone, 16000); }) > 30);

@@ -41,6 +41,20 @@ TEST_SUITE("engine/row_counts") {
     CHECK(std::set<int64_t>(tried.sizes.begin(), tried.sizes.end()).size() == tried.sizes.size());
   }
 
+  TEST_CASE("where every number of rows may do, it is tried as it is before it is padded") {
+    Tried tried;
+    RowCounts counts(16, [&](int64_t rows) {
+      tried.sizes.push_back(rows);
+      return rows != 5 && rows != 8;
+    }, RowCounts::Sizes::all);
+    for (const int64_t rows : {1, 2, 3, 7, 16}) CHECK(counts.next(rows).padded == rows);
+    CHECK(counts.next(5).padded == 12);
+    CHECK(counts.next(5).rows == 5);
+    CHECK(tried.sizes == std::vector<int64_t>{1, 2, 3, 7, 16, 5, 8, 12});
+    // Beyond the most that was foreseen: as many as may go together.
+    CHECK(counts.next(40).rows == 16);
+  }
+
   TEST_CASE("a size whose bits differ is passed over for the next one") {
     Tried tried;
     RowCounts counts = tried.counts(64, {8, 12, 24});
@@ -63,12 +77,11 @@ TEST_SUITE("engine/row_counts") {
     CHECK(tried.counts(16, {}).next(40).rows <= 16);
   }
 
-  TEST_CASE("a GPU promises bits for one size alone, and only when asked") {
+  TEST_CASE("the CPU takes rows as they come; a GPU promises bits for one size alone, and only when asked") {
     const models::FirstStage stage(opened(small_first_stage(64)), first_config_of(small_first_stage(64)));
     if (stage.device().is_cpu()) {
       RowCounts counts = RowCounts::of(stage, 16, true);
-      const RowCounts::Count count = counts.next(7);
-      CHECK(count.padded >= 8);
+      for (const int64_t rows : {1, 2, 3, 7, 13}) CHECK(counts.next(rows).padded == rows);
     }
     for (const at::Device& device : devices()) {
       if (device.is_cpu()) continue;
@@ -78,16 +91,22 @@ TEST_SUITE("engine/row_counts") {
     }
   }
 
+  TEST_CASE("finds every size good where the matrices are quantised, in every dtype") {
+    const NetworkSizes sizes{.heads = 2, .width = 128, .hidden = 256, .vocabularies = {41}};
+    for (const core::Quantization quantization : {core::Quantization::int8, core::Quantization::int4})
+      for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+        CAPTURE(dtype);
+        CAPTURE(quantization == core::Quantization::int8);
+        const models::FirstStage stage(opened(random_transformer(sizes, 3), {at::kCPU, dtype, quantization}), small_first_config());
+        for (const int64_t rows : {1, 2, 4, 8, 12, 24, 48}) CHECK(engine::same_bits(stage, rows));
+      }
+  }
+
   TEST_CASE("tells whether a model has the same bits in a batch as in fours") {
     for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
       const models::FirstStage stage(opened(small_first_stage(64), {at::kCPU, dtype}), first_config_of(small_first_stage(64)));
-      CHECK(engine::same_bits(stage, 4));
-      // In float32 the loops are our own: every size will do.
-      for (const int64_t rows : {1, 2, 8, 12, 24, 48}) CHECK((dtype != at::kFloat || engine::same_bits(stage, rows)));
-      // One of the larger sizes at least is as good, or batches would be worth nothing here.
-      bool any = false;
-      for (const int64_t rows : {8, 12, 16}) any = any || engine::same_bits(stage, rows);
-      CHECK(any);
+      // The loops are our own: every number will do.
+      for (const int64_t rows : {1, 2, 3, 4, 5, 7, 8, 12, 17, 24, 48}) CHECK(engine::same_bits(stage, rows));
     }
   }
 }

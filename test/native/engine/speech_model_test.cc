@@ -64,6 +64,23 @@ TEST_SUITE("engine/speech_model") {
     check_refused([&] { SpeechModel{description}; }, "ERR_MODEL_NOT_FOUND", "/nowhere/enhancer.safetensors");
   }
 
+  TEST_CASE("quantises the matrices of the first stage, and of nothing else") {
+    for (const at::Device& device : devices()) {
+      engine::ModelDescription description = golden_description(device);
+      const SpeechModel whole(description);
+      description.quantization = core::Quantization::int8;
+      const SpeechModel bytes(description);
+      // 2 layers of 65,536 numbers, each of one byte instead of four, with scales for at most 960 rows.
+      const size_t spared = whole.weight_bytes() - bytes.weight_bytes();
+      CHECK(spared <= 3 * 2 * 65536);
+      CHECK(spared >= 3 * 2 * 65536 - 2 * 960 * 4);
+      description.first_stage.reset();
+      const size_t others = SpeechModel(description).weight_bytes();
+      description.quantization = core::Quantization::none;
+      CHECK(others == SpeechModel(description).weight_bytes());
+    }
+  }
+
   TEST_CASE("loads the golden model in every dtype, and counts its bytes") {
     for (const at::Device& device : devices()) {
       const SpeechModel wide(golden_description(device)), narrow(golden_description(device, at::kBFloat16));

@@ -22,7 +22,8 @@ TEST_SUITE("engine/stages") {
     const at::Tensor codes = at::zeros({8, 20}, at::kLong);
     check_refused([&] { engine::decode(model, codes, {7, 12}); }, "ERR_INTERNAL", "pieces that add up");
     check_refused([&] { engine::decode(model, codes, {6, 14}); }, "ERR_INTERNAL", "as long as the codec's first kernel");
-    check_refused([&] { engine::first_stage_logits(model, at::full({2049}, 2100), speaker); }, "ERR_INTERNAL", "inside the window of the first stage");
+    check_refused([&] { engine::first_stage_logits(model, at::full({2049}, 2100), speaker, 2049); }, "ERR_INTERNAL", "inside the window of the first stage");
+    check_refused([&] { engine::first_stage_logits(model, at::full({9}, 2100), speaker, 0); }, "ERR_INTERNAL", "a prompt of the ids");
   }
 
   TEST_CASE("refuses silence as a voice, with its length") {
@@ -36,7 +37,9 @@ TEST_SUITE("engine/stages") {
       const SpeechModel model(golden_description(device));
       const at::Tensor speaker = golden("llm", "speaker"), prompt = numbers("prompt");
       const std::string name = " on " + device.str();
-      check_close(engine::first_stage_logits(model, prompt, speaker), golden("llm", "first.prefill_logits"), logit_tolerance(at::kFloat), "prefill" + name);
+      check_close(engine::first_stage_logits(model, prompt, speaker, prompt.size(0)), golden("llm", "first.prefill_logits"), logit_tolerance(at::kFloat), "prefill" + name);
+
+      check_close(engine::first_stage_logits(model, prompt, speaker, 5), golden("llm", "first.prefill_logits"), logit_tolerance(at::kFloat), "step by step" + name);
 
       const std::vector<int64_t> ids = to_vector(numbers("first.greedy"));
       const std::vector<int32_t> greedy = engine::first_stage_greedy(model, prompt, speaker, 3, static_cast<int64_t>(ids.size()));

@@ -56,10 +56,12 @@ at::Tensor step(const FirstStage& stage, const layers::KvPool& pool, const Rows&
 
 double bound_of(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : dtype == at::kHalf ? 2e-2 : 2e-1; }
 
-void check_steps(const at::Device& device, at::ScalarType dtype, const ops::DecodeKernels* kernels) {
+void check_steps(const at::Device& device, at::ScalarType dtype, const ops::DecodeKernels* kernels,
+                 core::Quantization quantization = core::Quantization::none) {
   const std::vector<int64_t> lengths = {0, 1, 31, 32, 100, 127, 128, 190, 63, 5};
-  const NetworkSizes sizes{.layers = 2, .heads = 2, .width = 128, .hidden = 192, .window = 200, .vocabularies = {41}};
-  FirstStage stage(opened(random_transformer(sizes, 3), {device, dtype}), small_first_config());
+  const int64_t hidden = quantization == core::Quantization::none ? 192 : 256;
+  const NetworkSizes sizes{.layers = 2, .heads = 2, .width = 128, .hidden = hidden, .window = 200, .vocabularies = {41}};
+  FirstStage stage(opened(random_transformer(sizes, 3), {device, dtype, quantization}), small_first_config());
   stage.use_kernels(nullptr);
   CHECK_FALSE(stage.has_kernels());
   layers::KvPool pool = stage.make_pool(64), other_pool = stage.make_pool(64);
@@ -274,6 +276,38 @@ TEST_SUITE("models/decode_runner") {
         CAPTURE(dtype);
         if (kernels != nullptr) check_steps(device, dtype, kernels);
       }
+    }
+  }
+
+  TEST_CASE("quantised matrices are repacked for the kernels") {
+    for (const at::Device& device : devices()) {
+      const ops::DecodeKernels* kernels = kernels_for(device);
+      if (kernels == nullptr) MESSAGE("no kernels for " << device.str());
+      for (const core::Quantization quantization : {core::Quantization::int8, core::Quantization::int4})
+        for (const at::ScalarType dtype : {at::kHalf, at::kBFloat16}) {
+          CAPTURE(device.str());
+          CAPTURE(dtype);
+          CAPTURE(quantization == core::Quantization::int8);
+          if (kernels != nullptr) check_steps(device, dtype, kernels, quantization);
+        }
+    }
+  }
+
+  TEST_CASE("quantised networks that they do not serve go by libtorch") {
+    const NetworkSizes sizes{.heads = 2, .width = 128, .hidden = 192, .vocabularies = {41}}, odd{.heads = 2, .width = 128, .hidden = 160, .vocabularies = {41}};
+    for (const at::Device& device : devices()) {
+      const auto served = [&](const NetworkSizes& some, at::ScalarType dtype, core::Quantization quantization) {
+        FirstStage stage(opened(random_transformer(some, 3), {device, dtype, quantization}), small_first_config());
+        stage.use_kernels(kernels_for(device));
+        layers::KvCache cache = stage.make_cache(2, 8);
+        const at::Tensor ids = at::zeros({2, 3}, at::TensorOptions().device(device).dtype(at::kLong));
+        CHECK(stage.forward(ids, at::zeros({2, 1, 128}, at::TensorOptions().device(device)), cache).isfinite().all().item<bool>());
+        return stage.has_kernels();
+      };
+      // In int4 what leads down stays whole; in int8 its rows are no whole 64s; in float32 there are no kernels.
+      CHECK_FALSE(served(sizes, at::kBFloat16, core::Quantization::int4));
+      CHECK_FALSE(served(odd, at::kBFloat16, core::Quantization::int8));
+      CHECK_FALSE(served(sizes, at::kFloat, core::Quantization::int8));
     }
   }
 

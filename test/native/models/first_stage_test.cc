@@ -56,6 +56,13 @@ TEST_SUITE("models/first_stage") {
     check_refused([&] { FirstStage(opened(tensors), small_first_config()); }, "ERR_CHECKPOINT", "layers.7.attention_norm.weight that no network");
   }
 
+  TEST_CASE("counts the bytes of a step as they are held: matrices in its dtype, the output layer in float32") {
+    for (const auto& [dtype, size] : {std::pair{at::kFloat, 4}, {at::kBFloat16, 2}}) {
+      const FirstStage stage(opened(random_transformer({.vocabularies = {41}}, 1), {at::kCPU, dtype}), small_first_config());
+      CHECK(stage.step_bytes() == 2 * (4 * 16 * 16 + 3 * 24 * 16) * size + 41 * 16 * 4);
+    }
+  }
+
   TEST_CASE("refuses positions past the window") {
     const FirstStage stage(opened(random_transformer({.window = 4, .vocabularies = {41}}, 1)), small_first_config());
     check_refused([&] { whole(stage, at::full({5}, 33), at::ones({5}), 2); }, "ERR_INTERNAL", "inside the window");

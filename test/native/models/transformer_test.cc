@@ -51,13 +51,18 @@ TEST_SUITE("models/transformer") {
     CHECK_NOTHROW(weights.require_all_used());
   }
 
-  TEST_CASE("without heads the first table is the output layer, in float32") {
-    const Transformer found = Transformer::load(opened(random_transformer({.vocabularies = {9}, .speaker = 0}, 1), {at::kCPU, at::kHalf}), config(2));
-    REQUIRE(found.heads.size() == 1);
-    CHECK((found.heads[0].scalar_type() == at::kFloat));
-    CHECK((found.dtype() == at::kHalf));
-    check_equal(found.heads[0], found.tokens[0], "tied");
-    CHECK(found.speaker_width() == 0);
+  TEST_CASE("without heads the first table is the output layer: itself on the CPU, elsewhere in float32") {
+    for (const at::Device& device : devices()) {
+      const Transformer found = Transformer::load(opened(random_transformer({.vocabularies = {9}, .speaker = 0}, 1), {device, at::kHalf}), config(2));
+      REQUIRE(found.heads.size() == 1);
+      CHECK((found.heads[0].scalar_type() == (device.is_cpu() ? at::kHalf : at::kFloat)));
+      CHECK((found.heads[0].data_ptr() == found.tokens[0].data_ptr()) == device.is_cpu());
+      CHECK((found.dtype() == at::kHalf));
+      check_equal(found.heads[0], found.tokens[0], "tied");
+      CHECK(found.speaker_width() == 0);
+    }
+    const Transformer apart = Transformer::load(opened(random_transformer({.vocabularies = {9}, .outputs = {9}}, 1), {at::kCPU, at::kHalf}), config(2));
+    CHECK((apart.heads[0].scalar_type() == at::kFloat));
   }
 
   TEST_CASE("refuses a speaker of another width, or any where there is no projection") {

@@ -54,6 +54,7 @@ inline std::string stored_name(at::ScalarType dtype) {
     case at::kBFloat16: return "BF16";
     case at::kLong: return "I64";
     case at::kInt: return "I32";
+    case at::kChar: return "I8";
     default: return "U8";
   }
 }
