@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
+
 namespace metavoice::engine {
 
 at::Tensor step_rows(const models::FirstStage& model, const layers::KvPool& pool, const std::vector<Fed>& fed, int64_t padded) {
@@ -24,7 +26,8 @@ at::Tensor step_rows(const models::FirstStage& model, const layers::KvPool& pool
   return logits.narrow(0, 0, count).to(at::kCPU).contiguous();
 }
 
-BatchStep::Failures BatchStep::run(const std::vector<CoarseDecoder*>& decoders) {
+BatchStep::Failures BatchStep::run(const std::vector<CoarseDecoder*>& decoders, int64_t steps) {
+  core::require(steps <= most_steps(), "steps that go in one launch");
   Failures failures;
   const auto rows_of = [](const CoarseDecoder* decoder) { return static_cast<int64_t>(decoder->run().paged_rows().size()); };
   auto next = decoders.begin();
@@ -37,7 +40,9 @@ BatchStep::Failures BatchStep::run(const std::vector<CoarseDecoder*>& decoders) 
     rows = 0;
     do rows += rows_of(*last++);
     while (last != decoders.end() && rows + rows_of(*last) <= count.rows);
-    run_together({next, last}, std::max(count.padded, rows), failures);
+    const int64_t padded = std::max(count.padded, rows);
+    if (drawn_steps_ > 0) draw_together({next, last}, padded, steps, failures);
+    else run_together({next, last}, padded, failures);
     next = last;
   }
   return failures;
@@ -59,6 +64,20 @@ void BatchStep::run_together(const std::vector<CoarseDecoder*>& decoders, int64_
       failures.emplace_back(decoder, std::current_exception());
     }
     values += numbers;
+  }
+}
+
+void BatchStep::draw_together(const std::vector<CoarseDecoder*>& decoders, int64_t padded, int64_t steps, Failures& failures) {
+  std::vector<models::Drawing> drawings;
+  for (const CoarseDecoder* decoder : decoders) drawings.push_back(decoder->drawing());
+  const std::vector<models::Drawn> drawn = model_.draw(drawings, padded, steps, pool_.memory());
+  for (size_t i = 0; i < decoders.size(); ++i) {
+    try {
+      for (const int64_t id : drawn[i].ids) decoders[i]->take_step(id);
+      if (!drawn[i].finite) decoders[i]->step();
+    } catch (...) {
+      failures.emplace_back(decoders[i], std::current_exception());
+    }
   }
 }
 

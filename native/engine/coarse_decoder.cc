@@ -48,6 +48,15 @@ void CoarseDecoder::take_step(const float* logits, int64_t vocabulary) {
   take(logits, vocabulary);
 }
 
+models::Drawing CoarseDecoder::drawing() const {
+  return {&run_.paged_rows(), last_id_, run_.conditioning(), request_.guidance, request_.sampling, request_.constrain, request_.random, steps_, left()};
+}
+
+void CoarseDecoder::take_step(int64_t id) {
+  run_.advance(last_id_);
+  take(id);
+}
+
 void CoarseDecoder::take(const at::Tensor& logits) {
   const at::Tensor host = logits.to(at::kCPU).contiguous();
   take(host.data_ptr<float>(), host.size(1));
@@ -61,12 +70,23 @@ void CoarseDecoder::take(const float* logits, int64_t vocabulary) {
     else ops::mask_all_but(guided, {{size, 2 * size}});
   }
   const double number = core::uniform(request_.random, core::Stream::first_stage, 0, static_cast<uint32_t>(steps_));
-  last_id_ = ops::draw(ops::distribution(std::move(guided), request_.sampling), number);
+  take(ops::draw(ops::distribution(std::move(guided), request_.sampling), number));
+}
+
+void CoarseDecoder::take(int64_t id) {
+  const int64_t size = config_.codebook_size;
+  last_id_ = id;
   ++steps_;
   // Freely drawn ids may come out of turn or be text: each code goes to its own codebook, text is dropped.
   if (last_id_ == config_.end_of_audio) stopped_ = true;
   else if (last_id_ < size) codebooks_[0].push_back(last_id_);
   else if (last_id_ < 2 * size) codebooks_[1].push_back(last_id_ - size);
+}
+
+int64_t CoarseDecoder::steps_to(int64_t frames) const {
+  int64_t missing = 0;
+  for (const std::vector<int64_t>& codes : codebooks_) missing += std::max<int64_t>(0, frames - static_cast<int64_t>(codes.size()));
+  return missing;
 }
 
 int64_t CoarseDecoder::frames() const {

@@ -42,15 +42,22 @@ class CoarseDecoder {
   const FirstStageRun& run() const { return run_; }
   int64_t last_id() const { return last_id_; }
   void take_step(const float* logits, int64_t vocabulary);
+  // The same where ids are drawn by the device, some in a row: what it needs to know, and each of them.
+  models::Drawing drawing() const;
+  void take_step(int64_t id);
 
   bool started() const { return run_.positions() > 0; }
   // No more ids: the model said so (`stopped`), or the window or the asked length is full.
   bool ended() const { return stopped_ || steps_ >= budget_; }
   bool stopped() const { return stopped_; }
   int64_t steps() const { return steps_; }
+  // Steps that are left, unless the model ends before.
+  int64_t left() const { return budget_ - steps_; }
   // Steps that were done again in float32.
   int64_t redone() const { return run_.redone(); }
 
+  // Steps without which there can't be so many frames: one for each code that is missing.
+  int64_t steps_to(int64_t frames) const;
   // Frames of which both codes are there.
   int64_t frames() const;
   // Codes [2, last - first] int64 of a range of frames.
@@ -59,6 +66,7 @@ class CoarseDecoder {
  private:
   void take(const at::Tensor& logits);  // [rows, vocabulary]
   void take(const float* logits, int64_t vocabulary);
+  void take(int64_t id);
 
   const models::FirstStageConfig& config_;
   CoarseRequest request_;

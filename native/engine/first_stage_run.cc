@@ -45,12 +45,12 @@ int64_t FirstStageRun::positions() const {
   return cache_ ? cache_->length() : 0;
 }
 
-int64_t FirstStageRun::needed_pages() const {
-  return paged() || parked_ ? rows_ * layers::KvPool::pages_for(positions() + 1) : 0;
+int64_t FirstStageRun::needed_pages(int64_t steps) const {
+  return paged() || parked_ ? rows_ * layers::KvPool::pages_for(positions() + steps) : 0;
 }
 
-void FirstStageRun::extend() {
-  for (ops::PagedRow& row : paged_) pool_->extend(row);
+void FirstStageRun::extend(int64_t steps) {
+  for (ops::PagedRow& row : paged_) pool_->extend(row, steps);
 }
 
 void FirstStageRun::advance(int64_t id) {

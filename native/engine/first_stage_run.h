@@ -38,10 +38,10 @@ class FirstStageRun {
   bool paged() const { return !paged_.empty(); }
   const std::vector<ops::PagedRow>& paged_rows() const { return paged_; }
   const at::Tensor& conditioning() const { return conditioning_; }  // [rows, 1, width]
-  // Pages of the pool without which there is no next step, those that it holds included; 0 outside of the pool.
-  int64_t needed_pages() const;
+  // Pages of the pool without which there are not so many next steps; 0 outside of the pool.
+  int64_t needed_pages(int64_t steps = 1) const;
   // Takes what is missing of them.
-  void extend();
+  void extend(int64_t steps = 1);
   // An id was fed to its rows: the step of others is its own.
   void advance(int64_t id);
 

@@ -65,10 +65,10 @@ bool Places::grant_all() {
   return all;
 }
 
-bool Places::grant(const Utterance& utterance) {
+bool Places::grant(const Utterance& utterance, int64_t steps) {
   const auto found = std::find_if(active_.begin(), active_.end(), [&](const Handle& each) { return each.get() == &utterance; });
   int64_t& reserved = reserved_[static_cast<size_t>(found - active_.begin())];
-  const int64_t more = utterance.needed_pages() - reserved;
+  const int64_t more = utterance.needed_pages(steps) - reserved;
   if (more <= 0) return true;
   if (set_aside_ + more > pages_) return false;
   set_aside_ += more;

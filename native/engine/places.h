@@ -39,8 +39,8 @@ class Places {
 
   // Whoever has a place, in the order in which they got it.
   const std::vector<Handle>& active() const { return active_; }
-  // Whether the next step of this one has its pages set aside; sets more aside where nobody else has.
-  bool grant(const Utterance& utterance);
+  // Whether the next steps of this one have their pages set aside; sets more aside where nobody else has.
+  bool grant(const Utterance& utterance, int64_t steps = 1);
 
   int64_t most() const { return most_; }
   const Handle& first_waiting() const { return waiting_.front(); }

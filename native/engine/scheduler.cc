@@ -259,23 +259,48 @@ void Scheduler::say(const Claim& claim) {
   statistics_.count_audio(static_cast<double>(frames * codec.hop()) / static_cast<double>(codec.sample_rate()));
 }
 
+// Who takes steps, and how many in one launch: none beyond the chunk that is due next, whoever's it is, and no more than there
+// are pages for. Under the lock.
+int64_t Scheduler::choose_steps(int64_t most, std::vector<Handle>& all) {
+  int64_t steps = std::min(most, batch_step_->most_steps());
+  for (const Handle& utterance : places_.active())
+    if (utterance->need() == Utterance::Need::step && places_.grant(*utterance)) {
+      all.push_back(utterance);
+      steps = std::min(steps, utterance->steps_to_chunk());
+    }
+  for (const Handle& utterance : all)
+    while (steps > 1 && !places_.grant(*utterance, steps)) --steps;
+  return steps;
+}
+
 void Scheduler::step_together() {
-  for (int64_t step = 0; step < kStepsPerLaunch; ++step) {
+  for (int64_t taken = 0; taken < kStepsPerLaunch;) {
     std::vector<Handle> all;
+    int64_t steps = 0;
     {
       const std::lock_guard lock(mutex_);
-      if (step > 0 && (stopping_ || !jobs_.empty())) return;
-      for (const Handle& utterance : places_.active())
-        if (utterance->need() == Utterance::Need::step && places_.grant(*utterance)) all.push_back(utterance);
+      if (taken > 0 && (stopping_ || !jobs_.empty())) return;
+      steps = choose_steps(kStepsPerLaunch - taken, all);
     }
     if (all.empty()) return;
-    take_step(all);
-    statistics_.count_step(static_cast<int64_t>(all.size()));
+    std::vector<int64_t> before;
+    for (const Handle& each : all) before.push_back(each->coarse().steps());
+    take_steps(all, steps);
+    count_steps(all, before);
     if (std::any_of(all.begin(), all.end(), [](const Handle& each) { return each->need() == Utterance::Need::chunk; })) return;
+    taken += steps;
   }
 }
 
-void Scheduler::take_step(const std::vector<Handle>& all) {
+// One that ended took fewer of them than others; one that failed began them.
+void Scheduler::count_steps(const std::vector<Handle>& all, const std::vector<int64_t>& before) {
+  std::vector<int64_t> took;
+  for (size_t i = 0; i < all.size(); ++i) took.push_back(std::max<int64_t>(1, all[i]->coarse().steps() - before[i]));
+  for (int64_t step = 0; step < *std::max_element(took.begin(), took.end()); ++step)
+    statistics_.count_step(std::count_if(took.begin(), took.end(), [step](int64_t each) { return each > step; }));
+}
+
+void Scheduler::take_steps(const std::vector<Handle>& all, int64_t steps) {
   const Clock::time_point start = Clock::now();
   std::vector<CoarseDecoder*> together;
   std::vector<Utterance*> speakers;
@@ -285,10 +310,10 @@ void Scheduler::take_step(const std::vector<Handle>& all) {
     CoarseDecoder& decoder = utterance->coarse();
     try {
       if (!decoder.run().paged()) {
-        decoder.step();
+        for (int64_t step = 0; step < steps && !decoder.ended(); ++step) decoder.step();
         continue;
       }
-      decoder.run().extend();
+      decoder.run().extend(std::min(steps, decoder.left()));
       speakers.push_back(utterance.get());
       together.push_back(&decoder);
     } catch (...) {
@@ -296,7 +321,7 @@ void Scheduler::take_step(const std::vector<Handle>& all) {
     }
   }
   try {
-    for (const auto& [decoder, failure] : batch_step_->run(together))
+    for (const auto& [decoder, failure] : batch_step_->run(together, steps))
       speakers[static_cast<size_t>(std::find(together.begin(), together.end(), decoder) - together.begin())]->fail(failure);
   } catch (...) {
     // There was no memory for all of them: the last one to come makes way.

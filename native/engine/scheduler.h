@@ -80,7 +80,9 @@ class Scheduler {
   void say(const Claim& claim);
   void say_chunks();
   void step_together();
-  void take_step(const std::vector<Handle>& all);
+  int64_t choose_steps(int64_t most, std::vector<Handle>& all);
+  void take_steps(const std::vector<Handle>& all, int64_t steps);
+  void count_steps(const std::vector<Handle>& all, const std::vector<int64_t>& before);
   void report_load();
   int64_t pool_pages() const { return pool_ ? pool_->pages() : 0; }
 

@@ -146,7 +146,11 @@ void Utterance::advance() {
   });
 }
 
-int64_t Utterance::needed_pages() const { return work_ ? work_->coarse.run().needed_pages() : 0; }
+int64_t Utterance::steps_to_chunk() const { return work_->steps_to_chunk(); }
+
+int64_t Utterance::needed_pages(int64_t steps) const {
+  return work_ ? work_->coarse.run().needed_pages(std::clamp<int64_t>(work_->coarse.left(), 1, steps)) : 0;
+}
 
 // The last id that is drawn is never fed.
 int64_t Utterance::pages_for(int64_t frames) const {

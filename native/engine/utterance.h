@@ -112,8 +112,11 @@ class Utterance {
   // After say(), or instead of it where it was cancelled.
   void said();
 
-  // Pages of the pool that it needs for its next step, that it will hardly exceed, and that it can come to need.
-  int64_t needed_pages() const;
+  // Steps that it takes before its next chunk is due, at least one: never more than that in one launch, so that chunks come when
+  // they can. Once it needs a step.
+  int64_t steps_to_chunk() const;
+  // Pages of the pool that it needs for its next steps, that it will hardly exceed, and that it can come to need.
+  int64_t needed_pages(int64_t steps = 1) const;
   int64_t likely_pages() const { return pages_for(request_.likely_frames); }
   int64_t most_pages() const { return pages_for(request_.coarse.maximum_frames); }
   const std::shared_ptr<const SpeechModel>& model() const { return model_; }

@@ -49,10 +49,13 @@ int64_t UtteranceWork::chunk_end(size_t index) const {
   return ends.back() + static_cast<int64_t>(index - ends.size() + 1) * length;
 }
 
-bool UtteranceWork::chunk_ready() const {
-  // One frame more at least: after the last frame there must be no chunk without frames.
-  const int64_t beyond = std::max<int64_t>(1, request.look_ahead + sound.context());
-  return coarse.ended() || (!request.whole && coarse.frames() >= chunk_end(chunks) + beyond);
+// One frame more at least: after the last frame there must be no chunk without frames.
+int64_t UtteranceWork::frames_for_chunk() const { return chunk_end(chunks) + std::max<int64_t>(1, request.look_ahead + sound.context()); }
+
+bool UtteranceWork::chunk_ready() const { return coarse.ended() || (!request.whole && coarse.frames() >= frames_for_chunk()); }
+
+int64_t UtteranceWork::steps_to_chunk() const {
+  return request.whole ? coarse.left() : std::clamp<int64_t>(coarse.steps_to(frames_for_chunk()), 1, std::max<int64_t>(1, coarse.left()));
 }
 
 // What the second stage may see for a chunk that ends at `last`: never more, however much exists.

@@ -25,7 +25,11 @@ struct UtteranceWork {
   UtteranceWork(const SpeechModel& speech_model, const UtteranceRequest& wanted, core::Stopped stopped);
 
   int64_t chunk_end(size_t index) const;
+  // Frames without which the next chunk of a stream can't be said.
+  int64_t frames_for_chunk() const;
   bool chunk_ready() const;
+  // At least so many steps, unless the model ends before.
+  int64_t steps_to_chunk() const;
   // Takes note of the chunk that is due, and of what it is made of.
   DueChunk claim();
   Chunk say(const DueChunk& due);

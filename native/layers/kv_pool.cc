@@ -39,11 +39,12 @@ int64_t KvPool::page_bytes() const {
   return layers() * 2 * memory_.heads * numbers * static_cast<int64_t>(options_.dtype().itemsize());
 }
 
-void KvPool::extend(ops::PagedRow& row) {
-  if (pages_for(row.length + 1) <= static_cast<int64_t>(row.pages.size())) return;
-  core::require(!unused_.empty(), "a page of the key-value pool that nobody has");
-  row.pages.push_back(unused_.back());
-  unused_.pop_back();
+void KvPool::extend(ops::PagedRow& row, int64_t positions) {
+  while (pages_for(row.length + positions) > static_cast<int64_t>(row.pages.size())) {
+    core::require(!unused_.empty(), "a page of the key-value pool that nobody has");
+    row.pages.push_back(unused_.back());
+    unused_.pop_back();
+  }
 }
 
 void KvPool::release(ops::PagedRow& row) {

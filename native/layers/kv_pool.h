@@ -32,8 +32,8 @@ class KvPool {
   at::ScalarType dtype() const { return options_.dtype().toScalarType(); }
   const ops::PagedMemory& memory() const { return memory_; }
 
-  // Makes room for the next position of a row; there must be a page unused if it needs one.
-  void extend(ops::PagedRow& row);
+  // Makes room for the next positions of a row; there must be as many pages unused as it needs.
+  void extend(ops::PagedRow& row, int64_t positions = 1);
   // All pages of a row; it is empty afterwards.
   void release(ops::PagedRow& row);
 

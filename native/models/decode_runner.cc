@@ -21,6 +21,35 @@ void* stream_of(const at::Device& device) {
   return devices.getStreamNativeHandle(devices.getStream(device));
 }
 
+// Until the device has done all that this thread gave it.
+void wait_for(const at::Device& device) {
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl devices(device.type());
+  devices.getStream(device).synchronize();
+}
+
+constexpr int64_t kUtteranceNumbers = sizeof(MetavoiceUtterance) / sizeof(int32_t);
+
+MetavoiceUtterance utterance_of(const Drawing& drawing, int64_t first_row) {
+  core::require(static_cast<int>(drawing.rows->size()) == drawing.guidance.rows() && drawing.left >= 1, "the rows of the guidance, and something to draw");
+  MetavoiceUtterance result{};
+  result.first_row = static_cast<int32_t>(first_row);
+  result.rows = static_cast<int32_t>(drawing.rows->size());
+  result.step = static_cast<int32_t>(drawing.step);
+  result.left = static_cast<int32_t>(drawing.left);
+  result.constrain = drawing.constrain ? 1 : 0;
+  result.top_k = static_cast<int32_t>(std::clamp<int64_t>(drawing.sampling.top_k, 0, METAVOICE_MOST_DRAWN));
+  result.segment = drawing.random.segment;
+  result.attempt = drawing.random.attempt;
+  result.seed[0] = static_cast<uint32_t>(drawing.random.seed);
+  result.seed[1] = static_cast<uint32_t>(drawing.random.seed >> 32);
+  result.speaker = drawing.guidance.speaker;
+  result.prompt = drawing.guidance.prompt;
+  result.temperature = drawing.sampling.temperature;
+  result.top_p = drawing.sampling.top_p;
+  return result;
+}
+
 bool is_plain(const at::Tensor& tensor) { return tensor.is_contiguous() && reinterpret_cast<uintptr_t>(tensor.data_ptr()) % 16 == 0; }
 
 bool is_plain(const layers::Linear& linear, at::ScalarType dtype) {
@@ -108,7 +137,7 @@ at::Tensor DecodeRunner::step(const Transformer& network, const at::Tensor& ids,
                               const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) {
   const c10::DeviceGuard here(network.device());
   const int64_t padded = ids.size(0), count = static_cast<int64_t>(rows.size()), stride = shape_.page_stride;
-  Batch& work = batch(network, padded, memory);
+  Batch& work = batch(network, padded, memory, nullptr);
   auto* numbers = work.host.data_ptr<int32_t>();
   const at::Tensor host_ids = ids.cpu(), host_positions = positions.cpu();
   for (int64_t i = 0; i < padded; ++i) {
@@ -121,28 +150,71 @@ at::Tensor DecodeRunner::step(const Transformer& network, const at::Tensor& ids,
   }
   work.inputs.copy_(work.host, /*non_blocking=*/true);
   work.conditioning.copy_(conditioning, /*non_blocking=*/true);
-  kernels_.check(kernels_.launch(index_of(network.device()), work.graph, stream_of(network.device())), "a decode step");
+  kernels_.check(kernels_.launch(index_of(network.device()), work.graph, stream_of(network.device()), 1), "a decode step");
   return work.logits;
 }
 
-DecodeRunner::Batch& DecodeRunner::batch(const Transformer& network, int64_t rows, const ops::PagedMemory& memory) {
+std::vector<Drawn> DecodeRunner::draw(const Transformer& network, const DrawnIds& known, const std::vector<Drawing>& drawings, int64_t padded,
+                                      int64_t steps, const ops::PagedMemory& memory) {
+  core::require(steps >= 1 && steps <= kMostSteps, "steps of one launch");
+  const c10::DeviceGuard here(network.device());
+  Batch& work = batch(network, padded, memory, &known);
+  auto* numbers = work.host.data_ptr<int32_t>();
+  std::fill_n(numbers, 2 * padded, -1);  // below 0 a position is padding
+  std::fill_n(numbers, padded, 0);
+  auto* utterances = reinterpret_cast<MetavoiceUtterance*>(numbers + padded * (2 + shape_.page_stride));
+  std::fill_n(utterances, padded, MetavoiceUtterance{});
+  std::vector<at::Tensor> conditioning;
+  int64_t row = 0;
+  for (size_t i = 0; i < drawings.size(); ++i) {
+    const Drawing& drawing = drawings[i];
+    utterances[i] = utterance_of(drawing, row);
+    for (const ops::PagedRow& own : *drawing.rows) {
+      core::require(row < padded, "rows that fit into the batch");
+      const int64_t last = own.length + std::min(steps, drawing.left);
+      core::require(static_cast<int64_t>(own.pages.size()) * ops::kPagePositions >= last && last <= network.window(), "pages for all positions of the steps");
+      numbers[row] = static_cast<int32_t>(drawing.id);
+      numbers[padded + row] = static_cast<int32_t>(own.length);
+      std::copy(own.pages.begin(), own.pages.end(), numbers + 2 * padded + row * shape_.page_stride);
+      ++row;
+    }
+    conditioning.push_back(drawing.conditioning.squeeze(1));
+  }
+  auto* ring = reinterpret_cast<MetavoiceDrawn*>(work.ring.data_ptr<int32_t>());
+  std::fill_n(ring, kMostSteps * padded, MetavoiceDrawn{});
+  work.inputs.copy_(work.host, /*non_blocking=*/true);
+  work.conditioning.narrow(0, 0, row).copy_(at::cat(conditioning), /*non_blocking=*/true);
+  kernels_.check(kernels_.launch(index_of(network.device()), work.graph, stream_of(network.device()), static_cast<int32_t>(steps)), "decode steps");
+  wait_for(network.device());
+
+  std::vector<Drawn> result(drawings.size());
+  for (int64_t step = 0; step < steps; ++step)
+    for (size_t i = 0; i < drawings.size(); ++i) {
+      const MetavoiceDrawn& drawn = ring[step * padded + static_cast<int64_t>(i)];
+      if ((drawn.flags & METAVOICE_DRAWN) != 0) result[i].ids.push_back(drawn.id);
+      if ((drawn.flags & METAVOICE_NOT_FINITE) != 0) result[i].finite = false;
+    }
+  return result;
+}
+
+DecodeRunner::Batch& DecodeRunner::batch(const Transformer& network, int64_t rows, const ops::PagedMemory& memory, const DrawnIds* known) {
   std::vector<const void*> pages;
   for (const std::vector<at::Tensor>& slabs : memory.layers) pages.push_back(slabs[0].data_ptr());
   if (pages != pages_) batches_.clear();
   pages_ = std::move(pages);
-  std::unique_ptr<Batch>& found = batches_[rows];
+  std::unique_ptr<Batch>& found = batches_[{rows, known != nullptr}];
   if (!found) {
     auto made = std::make_unique<Batch>();
-    capture(network, *made, rows, memory);
+    capture(network, *made, rows, memory, known);
     found = std::move(made);
   }
   return *found;
 }
 
-void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t rows, const ops::PagedMemory& memory) const {
+void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t rows, const ops::PagedMemory& memory, const DrawnIds* known) const {
   const at::TensorOptions options = at::TensorOptions().device(network.device());
   const at::TensorOptions floats = options.dtype(at::kFloat), own = options.dtype(network.dtype()), ints = options.dtype(at::kInt);
-  const int64_t inputs = rows * (2 + shape_.page_stride);
+  const int64_t inputs = rows * (2 + shape_.page_stride + kUtteranceNumbers);
   batch.kernels = &kernels_;
   batch.host = at::zeros({inputs}, at::TensorOptions().dtype(at::kInt).pinned_memory(!network.device().is_cpu()));
   batch.inputs = at::zeros({inputs}, ints);
@@ -154,7 +226,7 @@ void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t row
                    attended = at::empty({rows, network.width()}, own), activated = at::empty({rows, int64_t{shape_.hidden}}, own),
                    partial = at::empty({kernels_.partial_bytes(&step) / 4}, floats), tickets = at::zeros({rows, int64_t{shape_.heads}}, ints);
   batch.working = {residual, queries, attended, activated, partial, tickets};
-  const auto* numbers = batch.inputs.data_ptr<int32_t>();
+  auto* numbers = batch.inputs.data_ptr<int32_t>();
   step.positions = numbers + rows;
   step.pages = numbers + 2 * rows;
   step.residual = residual.data_ptr<float>();
@@ -173,7 +245,15 @@ void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t row
   const MetavoiceDecodeEnds ends{network.tokens[0].data_ptr(), network.positions.data_ptr(), batch.conditioning.data_ptr<float>(), numbers,
                                  network.norm.weight.data_ptr<float>(), network.heads[0].data_ptr(), ops::decode_dtype(network.heads[0].scalar_type()),
                                  static_cast<int32_t>(network.heads[0].size(0)), batch.logits.data_ptr<float>()};
-  kernels_.check(kernels_.capture(index_of(network.device()), &step, layers.data(), static_cast<int32_t>(layers.size()), &ends, &batch.graph),
+  MetavoiceDraw draw{};
+  if (known != nullptr) {
+    batch.ring = at::zeros({kMostSteps, rows, 2}, at::TensorOptions().dtype(at::kInt).pinned_memory(!network.device().is_cpu()));
+    draw = {reinterpret_cast<MetavoiceUtterance*>(numbers + rows * (2 + shape_.page_stride)), static_cast<int32_t>(rows),
+            static_cast<int32_t>(known->codebook_size), static_cast<int32_t>(known->end_of_audio), static_cast<int32_t>(kMostSteps), numbers, numbers + rows,
+            reinterpret_cast<MetavoiceDrawn*>(batch.ring.data_ptr<int32_t>())};
+  }
+  kernels_.check(kernels_.capture(index_of(network.device()), &step, layers.data(), static_cast<int32_t>(layers.size()), &ends,
+                                  known != nullptr ? &draw : nullptr, &batch.graph),
                  "the graph of a decode step");
 }
 

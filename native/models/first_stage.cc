@@ -76,6 +76,11 @@ at::Tensor FirstStage::step(const at::Tensor& ids, const at::Tensor& positions, 
   return ops::linear(network_.norm.forward(residual), network_.heads[0]);
 }
 
+std::vector<Drawn> FirstStage::draw(const std::vector<Drawing>& drawings, int64_t padded, int64_t steps, const ops::PagedMemory& memory) const {
+  core::require(steps_per_launch(memory) > 0 && runner_->serves(padded, memory), "kernels that draw for so many rows");
+  return runner_->draw(network_, {config_.codebook_size, config_.end_of_audio}, drawings, padded, steps, memory);
+}
+
 at::Tensor FirstStage::probe(const at::Tensor& residual, const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const {
   at::Tensor changed = residual.clone();
   network_.blocks[0].forward(changed, memory, 0, rows);

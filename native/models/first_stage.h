@@ -61,6 +61,13 @@ class FirstStage {
   // is more than the rows given is padding. -> logits [rows or more, vocabulary] float32
   at::Tensor step(const at::Tensor& ids, const at::Tensor& positions, const at::Tensor& conditioning, const ops::PagedMemory& memory,
                   const std::vector<const ops::PagedRow*>& rows) const;
+  // How many steps a launch may take with ids drawn where the logits are; 0: ids are drawn on the host, step by step.
+  int64_t steps_per_launch(const ops::PagedMemory& memory) const {
+    return runner_ != nullptr && runner_->draws(network_, memory) ? DecodeRunner::kMostSteps : 0;
+  }
+  // So many steps at most, in which each of these draws its next ids; their rows together are at most `padded`, which the
+  // kernels serve.
+  std::vector<Drawn> draw(const std::vector<Drawing>& drawings, int64_t padded, int64_t steps, const ops::PagedMemory& memory) const;
   // The sums of a step, for a look at their bits: one block without a past, and the output layer.
   // residual [rows, width] float32, memory of a page per row -> [rows, vocabulary]
   at::Tensor probe(const at::Tensor& residual, const ops::PagedMemory& memory, const std::vector<const ops::PagedRow*>& rows) const;

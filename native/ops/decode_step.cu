@@ -39,7 +39,7 @@ extern "C" int metavoice_decode_supports(int32_t device, const MetavoiceDecode* 
 }
 
 extern "C" int metavoice_decode_capture(int32_t device, const MetavoiceDecode* step, const MetavoiceDecodeLayer* layers, int32_t layer_count,
-                                        const MetavoiceDecodeEnds* ends, void** graph) {
+                                        const MetavoiceDecodeEnds* ends, const MetavoiceDraw* draw, void** graph) {
   int failure = cudaSetDevice(device);
   if (failure != cudaSuccess) return failure;
   cudaStream_t stream = nullptr;
@@ -51,7 +51,7 @@ extern "C" int metavoice_decode_capture(int32_t device, const MetavoiceDecode* s
   cudaGraph_t recorded = nullptr;
   failure = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
   if (failure == cudaSuccess) {
-    failure = metavoice_decode_step(&captured, layers, layer_count, ends);
+    failure = metavoice_decode_step(&captured, layers, layer_count, ends, draw);
     const int ended = cudaStreamEndCapture(stream, &recorded);
     if (failure == cudaSuccess) failure = ended;
   }
@@ -63,9 +63,11 @@ extern "C" int metavoice_decode_capture(int32_t device, const MetavoiceDecode* s
   return failure;
 }
 
-extern "C" int metavoice_decode_launch(int32_t device, void* graph, void* stream) {
-  const int failure = cudaSetDevice(device);
-  return failure != cudaSuccess ? failure : cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream));
+extern "C" int metavoice_decode_launch(int32_t device, void* graph, void* stream, int32_t times) {
+  int failure = cudaSetDevice(device);
+  for (int32_t i = 0; i < times && failure == cudaSuccess; ++i)
+    failure = cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream));
+  return failure;
 }
 
 extern "C" void metavoice_decode_release(void* graph) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
@@ -77,7 +79,7 @@ extern "C" int metavoice_decode_supports(int32_t, const MetavoiceDecode* step) {
 #endif
 
 extern "C" int metavoice_decode_step(const MetavoiceDecode* step, const MetavoiceDecodeLayer* layers, int32_t layer_count,
-                                     const MetavoiceDecodeEnds* ends) {
+                                     const MetavoiceDecodeEnds* ends, const MetavoiceDraw* draw) {
   int failure = metavoice_decode_embed(step, ends);
   for (const MetavoiceDecodeLayer* layer = layers; layer != layers + layer_count && failure == cudaSuccess; ++layer) {
     failure = metavoice_decode_qkv(step, layer);
@@ -86,5 +88,6 @@ extern "C" int metavoice_decode_step(const MetavoiceDecode* step, const Metavoic
     if (failure == cudaSuccess) failure = metavoice_decode_gate_up(step, layer);
     if (failure == cudaSuccess) failure = metavoice_decode_down(step, layer);
   }
-  return failure == cudaSuccess ? metavoice_decode_head(step, ends) : failure;
+  if (failure == cudaSuccess) failure = metavoice_decode_head(step, ends);
+  return failure == cudaSuccess && draw != nullptr ? metavoice_decode_draw(step, ends, draw) : failure;
 }

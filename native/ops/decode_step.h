@@ -6,7 +6,8 @@
 //
 // Every call that begins a kernel enqueues it on `stream` and returns a cudaError_t (cudaErrorInvalidValue for what is not
 // supported); nothing is allocated and nothing waits, so all of it can be captured in a graph. Positions, pages and ids
-// are read when the kernels run.
+// are read when the kernels run. A step that ends with a draw leaves behind the ids and positions of the next one, so that steps
+// follow each other without the host.
 #pragma once
 
 #include <stdint.h>
@@ -95,8 +96,47 @@ struct MetavoiceDecodeEnds {
   float* logits;  // [rows, entries]
 };
 
+// Entries of a table that can be drawn from.
+#define METAVOICE_MOST_DRAWN 2688
+
+// What one utterance's ids are drawn by (ops/sampling.h), and how far it is. The host writes it, each draw moves it on.
+struct MetavoiceUtterance {
+  int32_t first_row;  // of its rows of guidance, which lie side by side
+  int32_t rows;       // 1 (none), 2 (speaker) or 3 (speaker and prompt); 0: nobody
+  int32_t step;       // ids that were drawn before: the address of the random number, and the turn of a codebook
+  int32_t left;       // ids that may still be drawn, among them the end
+  int32_t drawn;      // by this launch: 0 at its beginning
+  int32_t constrain;  // 1: even steps draw of codebook 0 and the end, odd ones of codebook 1
+  int32_t top_k;      // 0 is off
+  uint32_t segment, attempt, seed[2];  // of core::RandomKey, the seed's lower half first
+  float speaker, prompt;               // guidance
+  float temperature, top_p;            // a top_p of 1 is off
+};
+
+enum MetavoiceDrawnFlags {
+  METAVOICE_DRAWN = 1,
+  METAVOICE_ENDED = 2,       // with METAVOICE_DRAWN: the id is the end
+  METAVOICE_NOT_FINITE = 4,  // nothing was drawn: a logit, or what guidance and temperature made of one, is not finite
+};
+
+struct MetavoiceDrawn {
+  int32_t id;
+  int32_t flags;
+};
+
+struct MetavoiceDraw {
+  struct MetavoiceUtterance* utterances;  // [utterance_count]
+  int32_t utterance_count;
+  int32_t codebook_size;  // ids of codebook 0, of codebook 1, then
+  int32_t end_of_audio;
+  int32_t slots;
+  int32_t* ids;                 // those of the step: the next ones
+  int32_t* positions;           // those of the step: the next ones, -1 once nothing more is drawn for the row
+  struct MetavoiceDrawn* ring;  // [slots, utterance_count], memory that the device writes: of each draw of a launch. Others stay
+};
+
 // Changes with everything in this file: who opens the library asks for it first.
-#define METAVOICE_DECODE_VERSION 1
+#define METAVOICE_DECODE_VERSION 2
 METAVOICE_KERNEL_API int metavoice_decode_version(void);
 
 // 1 where the kernels serve these sizes and this dtype on a device, else 0.
@@ -117,15 +157,19 @@ METAVOICE_KERNEL_API int metavoice_decode_gate_up(const struct MetavoiceDecode* 
 METAVOICE_KERNEL_API int metavoice_decode_down(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // Norm and output layer.
 METAVOICE_KERNEL_API int metavoice_decode_head(const struct MetavoiceDecode* step, const struct MetavoiceDecodeEnds* ends);
-// All of these for all layers.
-METAVOICE_KERNEL_API int metavoice_decode_step(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layers, int32_t layer_count, const struct MetavoiceDecodeEnds* ends);
-
+// Guidance, finite check, mask, temperature, top-k, top-p and draw, for each utterance that has some left. One whose id is the
+// end, whose logits are not finite or that has none left draws no more, and its rows become padding.
+METAVOICE_KERNEL_API int metavoice_decode_draw(const struct MetavoiceDecode* step, const struct MetavoiceDecodeEnds* ends, const struct MetavoiceDraw* draw);
+// All of these for all layers; without `draw`, which may be null, up to the logits.
+METAVOICE_KERNEL_API int metavoice_decode_step(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layers, int32_t layer_count,
+                                               const struct MetavoiceDecodeEnds* ends, const struct MetavoiceDraw* draw);
 
 // All of a step as one graph, to be launched on any stream of the device; what a flag asks for and the device has not is left
 // out. `stream` of the step is not used. Returns a cudaError_t.
 METAVOICE_KERNEL_API int metavoice_decode_capture(int32_t device, const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layers,
-                                                  int32_t layer_count, const struct MetavoiceDecodeEnds* ends, void** graph);
-METAVOICE_KERNEL_API int metavoice_decode_launch(int32_t device, void* graph, void* stream);
+                                                  int32_t layer_count, const struct MetavoiceDecodeEnds* ends, const struct MetavoiceDraw* draw, void** graph);
+// So many times, one after the other: with a draw, as many steps.
+METAVOICE_KERNEL_API int metavoice_decode_launch(int32_t device, void* graph, void* stream, int32_t times);
 METAVOICE_KERNEL_API void metavoice_decode_release(void* graph);
 
 // A cudaError_t in words.

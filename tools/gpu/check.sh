@@ -8,7 +8,7 @@
 #   --node    Node 20.19 or newer; METAVOICE_NODE, else the one on PATH. Without Node there is no addon and no benchmark, and
 #             the tests need --model
 #   --model   the converted test model (scripts/native-model.mjs); with Node it is made here
-#   --bench   afterwards bench/run.mjs at the published size with random weights (10 GB in --build)
+#   --bench   that of the kernels, and afterwards bench/run.mjs at the published size with random weights (10 GB in --build)
 #   --dtypes  of the benchmark, "bfloat16 float16"
 #   --steps   with --bench, decode steps with these quantisations, too: "none,int8,int4"
 #   --callers the benchmark measures 1 to 64 callers, too
@@ -129,6 +129,11 @@ grep -E 'error:|undefined reference|FAILED:' "$out/build.log" | head -20
 if [ "$only" != bench ] && [ -x "$build/cmake/metavoice_kernel_tests" ]; then
   "$build/cmake/metavoice_kernel_tests" >"$out/kernels.log" 2>&1 || fail 'tests of the kernels'
   say "kernels: $(tail -1 "$out/kernels.log")"
+fi
+# What a step costs, drawn ids included: by itself, so that nothing else is on the device.
+if [ -n "$bench" ] && [ "$only" != bench ] && [ -x "$build/cmake/metavoice_kernel_tests" ]; then
+  timeout 240 "$build/cmake/metavoice_kernel_tests" --bench --json "$out/kernels.json" >>"$out/kernels.log" 2>&1 || fail 'benchmark of the kernels'
+  grep -E 'reads|drawn step|whole  step' "$out/kernels.log" | tee -a "$out/summary.txt"
 fi
 tests=$build/cmake/metavoice_tests
 run_suite() {

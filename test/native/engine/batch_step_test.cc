@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "support/compare.h"
+#include "support/kernels.h"
 #include "support/overflow.h"
 #include "support/speech.h"
 
@@ -41,14 +42,20 @@ struct Stage {
   BatchStep batch;
 
   explicit Stage(const Tensors& tensors, at::Device device = at::kCPU, at::ScalarType dtype = at::kFloat, std::optional<RowCounts> counts = {},
-                 std::optional<at::ScalarType> pages = {})
+                 std::optional<at::ScalarType> pages = {}, const ops::DecodeKernels* kernels = nullptr)
       : model(opened(tensors, {device, dtype}), first_config_of(tensors), pages),
         pool(model.make_pool(64)),
-        batch(model, pool, counts ? *counts : RowCounts::of(model, 64, device.is_cuda())) {}
+        batch(with_kernels(kernels), pool, counts ? *counts : RowCounts::of(model, 64, device.is_cuda())) {}
+
+ private:
+  const models::FirstStage& with_kernels(const ops::DecodeKernels* kernels) {
+    if (kernels != nullptr) model.use_kernels(kernels);
+    return model;
+  }
 };
 
-// Steps all of them to their ends, newcomers joining one by one. -> the codes of each
-std::vector<at::Tensor> speak_together(Stage& stage, const std::vector<CoarseRequest>& wanted) {
+// Steps all of them to their ends, newcomers joining one by one, so many steps at once. -> the codes of each
+std::vector<at::Tensor> speak_together(Stage& stage, const std::vector<CoarseRequest>& wanted, int64_t steps = 1, int64_t* redone = nullptr) {
   std::vector<std::unique_ptr<CoarseDecoder>> decoders;
   std::vector<at::Tensor> codes(wanted.size());
   while (true) {
@@ -63,10 +70,10 @@ std::vector<at::Tensor> speak_together(Stage& stage, const std::vector<CoarseReq
         decoder->step();
         continue;
       }
-      decoder->run().extend();
+      decoder->run().extend(std::min(steps, decoder->left()));
       together.push_back(decoder.get());
     }
-    for (const auto& [decoder, failure] : stage.batch.run(together)) std::rethrow_exception(failure);
+    for (const auto& [decoder, failure] : stage.batch.run(together, steps)) std::rethrow_exception(failure);
     bool all = decoders.size() == wanted.size();
     for (size_t i = 0; i < decoders.size(); ++i) {
       if (!decoders[i]) continue;
@@ -75,6 +82,7 @@ std::vector<at::Tensor> speak_together(Stage& stage, const std::vector<CoarseReq
         continue;
       }
       codes[i] = decoders[i]->codes(0, decoders[i]->frames());
+      if (redone != nullptr) *redone += decoders[i]->redone();
       decoders[i].reset();
     }
     if (all) return codes;
@@ -250,6 +258,52 @@ TEST_SUITE("engine/batch_step") {
     CHECK(failures[0].first == &ill);
     CHECK(code_of(failures[0].second) == "ERR_NUMERIC");
     CHECK(well.steps() == 2);
+  }
+
+  TEST_CASE("where the host draws, steps go one by one") {
+    Stage stage(small_first_stage(128));
+    CHECK(stage.batch.most_steps() == 1);
+    check_refused([&] { stage.batch.run({}, 2); }, "ERR_INTERNAL", "steps that go in one launch");
+  }
+
+  TEST_CASE("of kernels that draw, an utterance says the same in one step or eight at once, alone and in company") {
+    for (const at::Device& device : devices()) {
+      const ops::DecodeKernels* kernels = kernels_for(device);
+      if (kernels == nullptr) {
+        MESSAGE("no kernels for " << device.str());
+        continue;
+      }
+      std::vector<CoarseRequest> wanted = requests();
+      wanted.resize(6);
+      for (CoarseRequest& request : wanted) request.maximum_frames = std::min<int64_t>(request.maximum_frames, 13);
+      // One that ends by itself, sooner or later.
+      Tensors ending = served_first_stage(128);
+      ending["heads.0.weight"][32].zero_();
+      for (const Tensors& tensors : {served_first_stage(128), ending}) {
+        const auto counts = [] { return RowCounts(64, [](int64_t) { return true; }); };
+        Stage stage(tensors, device, at::kFloat, counts(), {}, kernels);
+        REQUIRE(stage.batch.most_steps() == 8);
+        const std::vector<at::Tensor> one = speak_together(stage, wanted), eight = speak_together(stage, wanted, 8), five = speak_together(stage, {wanted[2]}, 5);
+        for (size_t i = 0; i < wanted.size(); ++i) check_equal(eight[i], one[i], "codes of " + std::to_string(i));
+        check_equal(five[0], one[2], "codes alone");
+        CHECK(stage.pool.unused() == stage.pool.pages());
+      }
+    }
+  }
+
+  TEST_CASE("of kernels that draw, one that overflows takes that step again in float32, and goes on") {
+    for (const at::Device& device : devices()) {
+      const ops::DecodeKernels* kernels = kernels_for(device);
+      if (kernels == nullptr) continue;
+      std::vector<CoarseRequest> wanted = requests();
+      wanted.resize(2);
+      for (CoarseRequest& request : wanted) request.maximum_frames = 4;
+      Stage stage(overflowing_inside(served_first_stage(128), 3e5), device, at::kHalf, RowCounts(64, [](int64_t) { return true; }), {}, kernels);
+      int64_t redone = 0;
+      const std::vector<at::Tensor> one = speak_together(stage, wanted, 1, &redone), eight = speak_together(stage, wanted, 8, &redone);
+      CHECK(redone > 8);  // steps, beside the prompts
+      for (size_t i = 0; i < wanted.size(); ++i) check_equal(eight[i], one[i], "codes");
+    }
   }
 
   TEST_CASE("more rows than any safe number go in several batches, with the same bits") {

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "support/compare.h"
+#include "support/kernels.h"
 #include "support/speech.h"
 
 using namespace metavoice;
@@ -21,6 +22,15 @@ namespace {
 
 std::shared_ptr<const engine::SpeechModel> some_model() {
   return SmallModel(small_first_stage(128), small_second_stage(64)).load();
+}
+
+// One whose steps go by kernels that draw; null where there are none for the CPU.
+std::shared_ptr<const engine::SpeechModel> model_that_draws() {
+  const ops::DecodeKernels* kernels = kernels_for(at::kCPU);
+  if (kernels == nullptr) return nullptr;
+  const auto model = SmallModel(served_first_stage(128), small_second_stage(64)).load();
+  const_cast<models::FirstStage&>(model->first_stage()).use_kernels(kernels);
+  return model;
 }
 
 // An utterance with its reader.
@@ -484,6 +494,69 @@ TEST_SUITE("engine/scheduler") {
     CHECK_FALSE(spoken.failure);
     CHECK(codes_of(spoken).size(1) == codes_of(alone(model, small_request())).size(1));
     CHECK(same_bytes(small.rest(scheduler), alone(model, small_request(9, 10))));
+  }
+
+  TEST_CASE("in launches of many steps chunks come when they are due, and each says what it says alone") {
+    const auto model = model_that_draws();
+    if (model == nullptr) {
+      MESSAGE("no kernels for the CPU");
+      return;
+    }
+    std::vector<UtteranceRequest> requests;
+    std::vector<Spoken> wanted;
+    for (uint64_t i = 0; i < 5; ++i) {
+      UtteranceRequest request = small_request(i, 9 + static_cast<int64_t>(i) * 3);
+      request.coarse.guidance.prompt = i == 2 ? 2.0F : 1.0F;
+      request.likely_frames = i % 2 == 0 ? 2 : 0;
+      request.whole = i == 3;
+      requests.push_back(request);
+      wanted.push_back(alone(model, request));  // before the others: kernels serve one engine at a time
+    }
+    Scheduler scheduler({.batch_size = 2, .positions = 60});
+    std::vector<std::unique_ptr<Reader>> readers;
+    for (const UtteranceRequest& request : requests) {
+      readers.push_back(std::make_unique<Reader>(model, request));
+      scheduler.add(readers.back()->utterance);
+    }
+    for (size_t i = 0; i < readers.size(); ++i) {
+      CAPTURE(i);
+      const Spoken together = readers[i]->rest(scheduler);
+      const Spoken& by_itself = wanted[i];
+      CHECK_FALSE(together.failure);
+      CHECK(codes_of(together).size(1) == requests[i].coarse.maximum_frames);
+      CHECK(same_bytes(together, by_itself));
+      // By the steps that had been taken: two a frame, and no more than the chunk needs.
+      for (size_t k = 0; k + 1 < together.chunks.size(); ++k) {
+        CHECK(together.chunks[k].timings.steps <= 2 * (together.chunks[k].first_frame + together.chunks[k].frames + requests[i].look_ahead));
+        CHECK(together.chunks[k].timings.steps == by_itself.chunks[k].timings.steps);
+      }
+    }
+    settle_ended(scheduler, 5);
+    const engine::Snapshot now = scheduler.statistics();
+    CHECK(now.used_pages == 0);
+    int64_t ids = 0;
+    for (const UtteranceRequest& request : requests) ids += 2 * request.coarse.maximum_frames;
+    CHECK(now.steps == ids);  // the first id is the prompt's, and the end is one more
+    CHECK(now.batch_steps < now.steps);
+  }
+
+  TEST_CASE("in launches of many steps a cancel is heard, and frees its pages") {
+    const auto model = model_that_draws();
+    if (model == nullptr) return;
+    const Spoken wanted = alone(model, small_request(9, 10));
+    Scheduler scheduler(2);
+    UtteranceRequest request = small_request(3, 55);
+    request.chunk_ends = {7, 60};
+    Reader cancelled(model, request), other(model, small_request(9, 10));
+    scheduler.add(cancelled.utterance);
+    scheduler.add(other.utterance);
+    cancelled.signal.wait_for(1);
+    cancelled.utterance->cancel();
+    scheduler.wake();
+    CHECK(same_bytes(other.rest(scheduler), wanted));
+    settle(scheduler);
+    CHECK(cancelled.utterance.use_count() == 1);
+    CHECK(scheduler.statistics().used_pages == 0);
   }
 
   TEST_CASE("a later segment is never refused") {

@@ -180,7 +180,7 @@ struct Setting {
   }
   int64_t weight_bytes() const { return weights.bytes + kLayers * scale_bytes_of(form) + head.bytes; }
   int64_t bytes(int rows, int position) const { return weight_bytes() + int64_t{rows} * (position + 1) * kLayers * 2 * kWidth * static_cast<int64_t>(size_of(dtype)); }
-  void run() { check(metavoice_decode_step(&step, layers.data(), kLayers, &ends), "step"); }
+  void run() { check(metavoice_decode_step(&step, layers.data(), kLayers, &ends, nullptr), "step"); }
 };
 
 }  // namespace metavoice::testing

@@ -1,4 +1,5 @@
 // How fast a decode step runs at the published size, beside how fast the device reads memory in the same run.
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -111,6 +112,76 @@ void measure_kernels(Table& table, Setting& setting, int flags) {
   table.add(kForms[setting.form], "head", flags, 2, 1000, head.seconds(5, 10) / 4, static_cast<double>(setting.head.bytes));
 }
 
+// Two rows each, of which one step draws an id; what a launch begins with is put back before the next one.
+struct Draws {
+  static constexpr int kSlots = 8;
+  Ints utterances, first_utterances, first_positions, ids;
+  MetavoiceDrawn* ring = nullptr;
+  MetavoiceDraw draw{};
+
+  Draws(Setting& setting, int rows, int position)
+      : utterances(begin(rows)), first_utterances(begin(rows)), first_positions(std::vector<int32_t>(static_cast<size_t>(rows), position)), ids(std::vector<int32_t>(static_cast<size_t>(rows), 7)) {
+    check(cudaHostAlloc(reinterpret_cast<void**>(&ring), sizeof(MetavoiceDrawn) * static_cast<size_t>(kSlots * rows / 2), cudaHostAllocDefault), "pinned memory");
+    draw = {reinterpret_cast<MetavoiceUtterance*>(utterances.device()), rows / 2, 1024, 2048, kSlots, setting.ids.device(), setting.positions.device(), ring};
+  }
+  ~Draws() { cudaFreeHost(ring); }
+  Draws(const Draws&) = delete;
+  Draws& operator=(const Draws&) = delete;
+
+  static std::vector<int32_t> begin(int rows) {
+    std::vector<MetavoiceUtterance> all(static_cast<size_t>(rows / 2));
+    for (int i = 0; i < rows / 2; ++i) {
+      MetavoiceUtterance& u = all[static_cast<size_t>(i)];
+      u.first_row = 2 * i;
+      u.rows = 2;
+      u.left = 1000;
+      u.seed[0] = static_cast<uint32_t>(i);
+      u.speaker = 3;
+      u.prompt = u.temperature = 1;
+      u.top_p = 0.95F;
+    }
+    std::vector<int32_t> words(all.size() * sizeof(MetavoiceUtterance) / 4);
+    std::memcpy(words.data(), all.data(), words.size() * 4);
+    return words;
+  }
+  void put_back(cudaStream_t stream) {
+    const auto copy_all = [&](int32_t* to, Ints& from) { check(cudaMemcpyAsync(to, from.device(), from.values().size() * 4, cudaMemcpyDeviceToDevice, stream), "copy"); };
+    copy_all(utterances.device(), first_utterances);
+    copy_all(draw.positions, first_positions);
+    copy_all(draw.ids, ids);
+  }
+};
+
+// Eight steps in a launch as the engine takes them, on the host's clock: put in, launched, waited for.
+void measure_launches(Table& table, Setting& setting, int flags, bool brief) {
+  using Clock = std::chrono::steady_clock;
+  const auto stream = static_cast<cudaStream_t>(setting.step.stream);
+  for (const int rows : {2, 16, 64}) {
+    if (brief && rows > 2) continue;
+    setting.place(rows, 1000, flags);
+    Draws draws(setting, rows, 1000);
+    void* graph = nullptr;
+    check(metavoice_decode_capture(0, &setting.step, setting.layers.data(), kLayers, &setting.ends, &draws.draw, &graph), "capture");
+    std::vector<double> found;
+    for (int i = 0; i < 25; ++i) {
+      const Clock::time_point start = Clock::now();
+      draws.put_back(stream);
+      check(metavoice_decode_launch(0, graph, stream, Draws::kSlots), "launch");
+      check(cudaStreamSynchronize(stream), "launch");
+      if (i >= 5) found.push_back(std::chrono::duration<double>(Clock::now() - start).count() / Draws::kSlots);
+    }
+    std::sort(found.begin(), found.end());
+    table.add(kForms[setting.form], "drawn step", flags, rows, 1000, found[found.size() / 2], static_cast<double>(setting.bytes(rows, 1004)));
+    metavoice_decode_release(graph);
+    // The draw by itself, over the logits that are left.
+    Graph alone(stream, [&] {
+      draws.put_back(stream);
+      for (int i = 0; i < Draws::kSlots; ++i) check(metavoice_decode_draw(&setting.step, &setting.ends, &draws.draw), "draw");
+    });
+    table.add(kForms[setting.form], "draw", flags, rows, 1000, alone.seconds(5, 10) / Draws::kSlots, 4.0 * rows * kEntries);
+  }
+}
+
 }  // namespace
 
 int run_bench(const char* json, bool brief) {
@@ -132,6 +203,7 @@ int run_bench(const char* json, bool brief) {
       if (flags != 0 && device.major < 9) continue;
       measure_steps(*table, setting, flags, brief || (form != METAVOICE_WHOLE && flags == 0));
       measure_kernels(*table, setting, flags);
+      measure_launches(*table, setting, flags, brief || form != METAVOICE_WHOLE);
     }
   }
   Graph empty(stream, [&] {

@@ -11,7 +11,7 @@ namespace {
 std::vector<uint8_t> logits_of(Scene& s) {
   s.logits.poison();
   s.partial->poison();
-  check(metavoice_decode_step(&s.step, s.layers.data(), static_cast<int32_t>(s.layers.size()), &s.ends), "step");
+  check(metavoice_decode_step(&s.step, s.layers.data(), static_cast<int32_t>(s.layers.size()), &s.ends, nullptr), "step");
   finish("step");
   s.logits.download();
   return s.logits.bytes();
@@ -68,7 +68,7 @@ void expect_same_bits(Model& model, const std::vector<int32_t>& positions, int m
     together.partial->poison();
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
     for (int i = 0; i < 3; ++i)
-      check(metavoice_decode_step(&step, together.layers.data(), static_cast<int32_t>(together.layers.size()), &together.ends), "step");
+      check(metavoice_decode_step(&step, together.layers.data(), static_cast<int32_t>(together.layers.size()), &together.ends, nullptr), "step");
     check(cudaStreamEndCapture(stream, &graph), "end of capture");
     check(cudaGraphInstantiate(&run, graph, 0), "graph");
     for (int i = 0; i < 5; ++i) check(cudaGraphLaunch(run, stream), "launch");

@@ -3,6 +3,7 @@
 //   for file in native/ops/decode_*.cu test/native/kernels/emulated_graph.cc; do
 //     g++ -std=c++20 -O1 -fPIC -DMETAVOICE_EMULATED -include test/native/kernels/emulator.h -Inative -x c++ -c $file; done
 //   g++ -shared *.o -lcudart -o libmetavoice_cuda.so
+#include <optional>
 #include <vector>
 
 #include "ops/decode_step.h"
@@ -13,19 +14,24 @@ struct Recorded {
   MetavoiceDecode step;
   std::vector<MetavoiceDecodeLayer> layers;
   MetavoiceDecodeEnds ends;
+  std::optional<MetavoiceDraw> draw;
 };
 
 }  // namespace
 
 extern "C" int metavoice_decode_capture(int32_t, const MetavoiceDecode* step, const MetavoiceDecodeLayer* layers, int32_t layer_count,
-                                        const MetavoiceDecodeEnds* ends, void** graph) {
-  *graph = new Recorded{*step, {layers, layers + layer_count}, *ends};
+                                        const MetavoiceDecodeEnds* ends, const MetavoiceDraw* draw, void** graph) {
+  *graph = new Recorded{*step, {layers, layers + layer_count}, *ends, draw != nullptr ? std::optional(*draw) : std::nullopt};
   return 0;
 }
 
-extern "C" int metavoice_decode_launch(int32_t, void* graph, void*) {
+extern "C" int metavoice_decode_launch(int32_t, void* graph, void*, int32_t times) {
   const auto& recorded = *static_cast<Recorded*>(graph);
-  return metavoice_decode_step(&recorded.step, recorded.layers.data(), static_cast<int32_t>(recorded.layers.size()), &recorded.ends);
+  int failure = 0;
+  for (int32_t i = 0; i < times && failure == 0; ++i)
+    failure = metavoice_decode_step(&recorded.step, recorded.layers.data(), static_cast<int32_t>(recorded.layers.size()), &recorded.ends,
+                                    recorded.draw ? &*recorded.draw : nullptr);
+  return failure;
 }
 
 extern "C" void metavoice_decode_release(void* graph) { delete static_cast<Recorded*>(graph); }

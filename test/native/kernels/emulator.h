@@ -191,6 +191,18 @@ inline float __shfl_xor_sync(unsigned, float value, int mask) {
 inline float __shfl_sync(unsigned, float value, int lane) {
   return emulated::number(emulated::exchange({emulated::bits(value)})[static_cast<size_t>(lane)][0]);
 }
+inline unsigned long long __shfl_xor_sync(unsigned, unsigned long long value, int mask) {
+  const auto all = emulated::exchange({static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)});
+  const auto& words = all[static_cast<size_t>(emulated::block.current % 32 ^ mask)];
+  return static_cast<unsigned long long>(words[1]) << 32 | words[0];
+}
+// A lane without one so far below it gets its own.
+inline unsigned long long __shfl_up_sync(unsigned, unsigned long long value, unsigned distance) {
+  const auto all = emulated::exchange({static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)});
+  const auto lane = static_cast<unsigned>(emulated::block.current % 32);
+  const auto& words = all[lane >= distance ? lane - distance : lane];
+  return static_cast<unsigned long long>(words[1]) << 32 | words[0];
+}
 inline int atomicAdd(int* to, int value) {
   const int before = *to;
   *to += value;
@@ -202,8 +214,12 @@ T __ldcg(const T* from) {
   return *from;
 }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
+inline double __fma_rn(double a, double b, double c) { return std::fma(a, b, c); }
+inline double __dmul_rn(double a, double b) { return a * b; }
+inline double __dadd_rn(double a, double b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float rsqrtf(float value) { return 1.0F / std::sqrt(value); }
 inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a < b ? b : a; }

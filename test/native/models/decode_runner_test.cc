@@ -2,10 +2,10 @@
 
 #include <doctest.h>
 
-#include <cstdlib>
+#include <limits>
 
 #include "support/compare.h"
-#include "support/networks.h"
+#include "support/kernels.h"
 #include "support/settings.h"
 
 using namespace metavoice;
@@ -13,13 +13,6 @@ using namespace metavoice::testing;
 using models::FirstStage;
 
 namespace {
-
-// Those of a GPU, or a library that takes memory of the host (kernels/emulated_graph.cc).
-const ops::DecodeKernels* kernels_for(const at::Device& device) {
-  const char* emulated = std::getenv("METAVOICE_EMULATED_KERNELS");
-  if (device.is_cpu()) return emulated != nullptr ? ops::open_decode_kernels(emulated) : nullptr;
-  return ops::decode_kernels();
-}
 
 struct Rows {
   std::vector<ops::PagedRow> rows;
@@ -100,9 +93,180 @@ void check_steps(const at::Device& device, at::ScalarType dtype, const ops::Deco
   }
 }
 
+// ------------------------------------------------------------------------------------------ draws
+
+constexpr int64_t kSmallCodebook = 16, kSmallEnd = 32;
+
+// An utterance that is being drawn: what is asked for, and its rows.
+struct Speaker {
+  models::Drawing drawing;
+  std::vector<ops::PagedRow> rows;
+};
+
+// Two with the speaker's guidance, one with the prompt's, too; all of them with pages for `steps` more positions.
+std::vector<Speaker> speakers(const FirstStage& stage, layers::KvPool& pool, int64_t steps) {
+  std::vector<Speaker> result(3);
+  const int64_t lengths[] = {30, 3, 100}, counts[] = {2, 3, 2};
+  for (size_t i = 0; i < 3; ++i) {
+    const Rows rows = rows_of(stage, pool, std::vector<int64_t>(static_cast<size_t>(counts[i]), lengths[i]), counts[i]);
+    Speaker& speaker = result[i];
+    speaker.rows = rows.rows;
+    for (ops::PagedRow& row : speaker.rows) pool.extend(row, steps);
+    models::Drawing& drawing = speaker.drawing;
+    drawing.id = 5;
+    drawing.conditioning = rows.conditioning.view({counts[i], 1, stage.width()}).clone();
+    for (int64_t row = 0; row < counts[i]; ++row) drawing.conditioning[row].mul_(static_cast<double>(row));
+    drawing.guidance = {2.5F, i == 1 ? 1.5F : 1.0F};
+    drawing.sampling = {1.0F, 0.95F, i == 2 ? 20 : 0};
+    drawing.constrain = i != 2;
+    drawing.random = {77 + i, 1, 0};
+    drawing.step = static_cast<int64_t>(4 + i);
+    drawing.left = i == 0 ? 5 : 100;
+  }
+  return result;
+}
+
+std::vector<models::Drawing> drawings_of(std::vector<Speaker>& all) {
+  std::vector<models::Drawing> result;
+  for (Speaker& speaker : all) {
+    speaker.drawing.rows = &speaker.rows;
+    if (speaker.drawing.left > 0) result.push_back(speaker.drawing);
+  }
+  return result;
+}
+
+// The host draws from logits of single steps of all of them. -> what each draws
+std::vector<std::vector<int64_t>> drawn_by_host(const FirstStage& stage, const layers::KvPool& pool, std::vector<Speaker>& all, int64_t steps) {
+  std::vector<std::vector<int64_t>> result(all.size());
+  for (int64_t step = 0; step < steps; ++step) {
+    std::vector<const ops::PagedRow*> rows;
+    std::vector<int64_t> ids, positions;
+    std::vector<at::Tensor> conditioning;
+    for (const Speaker& speaker : all)
+      for (size_t row = 0; row < speaker.rows.size() && speaker.drawing.left > 0; ++row) {
+        rows.push_back(&speaker.rows[row]);
+        ids.push_back(speaker.drawing.id);
+        positions.push_back(speaker.rows[row].length);
+        conditioning.push_back(speaker.drawing.conditioning[static_cast<int64_t>(row)]);
+      }
+    if (rows.empty()) break;
+    const at::Tensor logits = stage.step(at::tensor(ids), at::tensor(positions), at::cat(conditioning), pool.memory(), rows).cpu().clone();
+    int64_t first = 0;
+    for (size_t i = 0; i < all.size(); ++i) {
+      models::Drawing& drawing = all[i].drawing;
+      if (drawing.left == 0) continue;
+      std::vector<float> guided = ops::guide(logits[first].data_ptr<float>(), logits.size(1), drawing.guidance);
+      first += static_cast<int64_t>(all[i].rows.size());
+      if (drawing.constrain) {
+        if (drawing.step % 2 == 0) ops::mask_all_but(guided, {{0, kSmallCodebook}, {kSmallEnd, kSmallEnd + 1}});
+        else ops::mask_all_but(guided, {{kSmallCodebook, 2 * kSmallCodebook}});
+      }
+      const double number = core::uniform(drawing.random, core::Stream::first_stage, 0, static_cast<uint32_t>(drawing.step));
+      drawing.id = ops::draw(ops::distribution(std::move(guided), drawing.sampling), number);
+      result[i].push_back(drawing.id);
+      ++drawing.step;
+      drawing.left = drawing.id == kSmallEnd ? 0 : drawing.left - 1;
+      for (ops::PagedRow& row : all[i].rows) ++row.length;
+    }
+  }
+  return result;
+}
+
+// The same in launches of so many steps.
+std::vector<std::vector<int64_t>> drawn_by_device(const FirstStage& stage, const layers::KvPool& pool, std::vector<Speaker>& all,
+                                                  const std::vector<int64_t>& launches) {
+  std::vector<std::vector<int64_t>> result(all.size());
+  for (const int64_t steps : launches) {
+    const std::vector<models::Drawing> drawings = drawings_of(all);
+    if (drawings.empty()) break;
+    const std::vector<models::Drawn> drawn = stage.draw(drawings, 8, steps, pool.memory());
+    size_t next = 0;
+    for (size_t i = 0; i < all.size(); ++i) {
+      models::Drawing& drawing = all[i].drawing;
+      if (drawing.left == 0) continue;
+      const models::Drawn& found = drawn[next++];
+      CHECK(found.finite);
+      for (const int64_t id : found.ids) {
+        result[i].push_back(id);
+        drawing.id = id;
+        ++drawing.step;
+        drawing.left = id == kSmallEnd ? 0 : drawing.left - 1;
+        for (ops::PagedRow& row : all[i].rows) ++row.length;
+      }
+    }
+  }
+  return result;
+}
+
+FirstStage drawing_stage(const at::Device& device, at::ScalarType dtype, const ops::DecodeKernels* kernels) {
+  const NetworkSizes sizes{.layers = 2, .heads = 2, .width = 128, .hidden = 192, .window = 200, .vocabularies = {41}};
+  FirstStage stage(opened(random_transformer(sizes, 3), {device, dtype}), small_first_config());
+  stage.use_kernels(kernels);
+  return stage;
+}
+
 }  // namespace
 
 TEST_SUITE("models/decode_runner") {
+  TEST_CASE("ids that are drawn on the device are those that the host draws, however many steps go in a launch") {
+    for (const at::Device& device : devices())
+      for (const at::ScalarType dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+        const ops::DecodeKernels* kernels = kernels_for(device);
+        if (kernels == nullptr) {
+          MESSAGE("no kernels for " << device.str());
+          continue;
+        }
+        CAPTURE(device.str());
+        CAPTURE(dtype);
+        const FirstStage stage = drawing_stage(device, dtype, kernels);
+        layers::KvPool host_pool = stage.make_pool(64);
+        REQUIRE(stage.steps_per_launch(host_pool.memory()) == 8);
+        std::vector<Speaker> host = speakers(stage, host_pool, 12);
+        const std::vector<std::vector<int64_t>> wanted = drawn_by_host(stage, host_pool, host, 12);
+        CHECK(wanted[0].size() <= 5);
+        for (const std::vector<int64_t>& launches : {std::vector<int64_t>{8, 4}, {1, 3, 8}}) {
+          layers::KvPool pool = stage.make_pool(64);
+          std::vector<Speaker> all = speakers(stage, pool, 12);
+          CHECK(drawn_by_device(stage, pool, all, launches) == wanted);
+        }
+      }
+  }
+
+  TEST_CASE("a step without finite logits ends the draws of one utterance, and of no other") {
+    for (const at::Device& device : devices()) {
+      const ops::DecodeKernels* kernels = kernels_for(device);
+      if (kernels == nullptr) continue;
+      const FirstStage stage = drawing_stage(device, at::kFloat, kernels);
+      layers::KvPool pool = stage.make_pool(64), sound_pool = stage.make_pool(64);
+      std::vector<Speaker> all = speakers(stage, pool, 3), sound = speakers(stage, sound_pool, 3);
+      const std::vector<models::Drawn> wanted = stage.draw(drawings_of(sound), 8, 3, sound_pool.memory());
+      all[1].drawing.conditioning[2].fill_(std::numeric_limits<float>::quiet_NaN());
+      const std::vector<models::Drawn> found = stage.draw(drawings_of(all), 8, 3, pool.memory());
+      CHECK_FALSE(found[1].finite);
+      CHECK(found[1].ids.empty());
+      for (const size_t i : {size_t{0}, size_t{2}}) {
+        CHECK(found[i].finite);
+        CHECK(found[i].ids == wanted[i].ids);
+      }
+    }
+  }
+
+  TEST_CASE("steps beyond a launch, or beyond the pages, are refused") {
+    for (const at::Device& device : devices()) {
+      const ops::DecodeKernels* kernels = kernels_for(device);
+      if (kernels == nullptr) continue;
+      const FirstStage stage = drawing_stage(device, at::kFloat, kernels);
+      layers::KvPool pool = stage.make_pool(64);
+      std::vector<Speaker> all = speakers(stage, pool, 1);
+      check_refused([&] { stage.draw(drawings_of(all), 8, 9, pool.memory()); }, "ERR_INTERNAL", "steps of one launch");
+      // The first one has 30 positions, and one page.
+      check_refused([&] { stage.draw(drawings_of(all), 8, 3, pool.memory()); }, "ERR_INTERNAL", "pages for all positions");
+      check_refused([&] { stage.draw(drawings_of(all), 6, 1, pool.memory()); }, "ERR_INTERNAL", "rows that fit");
+      all[0].drawing.guidance.prompt = 2;
+      check_refused([&] { stage.draw(drawings_of(all), 8, 1, pool.memory()); }, "ERR_INTERNAL", "rows of the guidance");
+    }
+  }
+
   TEST_CASE("steps by kernels equal steps by libtorch, and are the same alone and in company") {
     for (const at::Device& device : devices()) {
       const ops::DecodeKernels* kernels = kernels_for(device);
