@@ -101,7 +101,8 @@ describe('the published model', () => {
     expect(bytes('none', true) - bytes('int4', true)).toBe(2 * down - down / 2 - 96 * 2 * 4);
     const odd = { ...firstStage, width: 80 };
     const int8 = (gpu: boolean) =>
-      memoryParts({ ...publishedSizes, firstStage: odd }, { ...request, quantization: 'int8' }, gpu).firstStage;
+      memoryParts({ ...publishedSizes, firstStage: odd }, { ...request, quantization: 'int8' }, gpu)
+        .firstStage;
     // 240 rows are 256, 80 are 96, twice.
     expect(int8(false) - int8(true)).toBe(
       16 * 80 + 16 * 80 + 16 * 256 + 2 * (256 + 96 + 2 * 256 + 96) - 4 * (240 + 80 + 2 * 256 + 80),
