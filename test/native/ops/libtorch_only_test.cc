@@ -49,7 +49,7 @@ TEST_SUITE("ops/libtorch_only") {
           for (const std::vector<int64_t>& shape : {std::vector<int64_t>{2, 256}, {2, 1, 256}, {1, 5, 256}}) {
             const at::Tensor x = numbers.normal(shape, 1).to(dtype);
             const at::Tensor wanted = at::linear(x.to(at::kDouble), whole);
-            CHECK(ops::quantized_linear(x, packed).scalar_type() == dtype);
+            CHECK((ops::quantized_linear(x, packed).scalar_type() == dtype));
             check_close(ops::quantized_linear(x, packed), wanted, tolerance, "product");
             check_equal(plain.linear(x, packed), ops::quantized_linear(x, packed), "again, in the order that is known");
           }
