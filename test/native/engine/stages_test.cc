@@ -146,7 +146,7 @@ TEST_SUITE("engine/stages") {
     SmallModel small(tensors, small_second_stage(32));
     small.description.pages = at::kChar;
     const auto in_bytes = small.load();
-    CHECK(in_bytes->first_stage().page_dtype() == at::kChar);
+    CHECK((in_bytes->first_stage().page_dtype() == at::kChar));
     CHECK(engine::first_stage_greedy(*in_bytes, at::full({1}, 33), at::ones({5}), 3, 100) == std::vector<int32_t>{3, 20, 4, 21, 32});
     CHECK(engine::first_stage_greedy(*in_bytes, at::full({6}, 33), at::ones({5}), 3, 100) == std::vector<int32_t>{5, 5});
   }

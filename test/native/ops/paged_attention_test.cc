@@ -130,7 +130,7 @@ TEST_SUITE("ops/paged_attention") {
           const Scene some = scene(kLengths, width, at::TensorOptions().device(device).dtype(pages));
           const at::Tensor projected = Numbers(6).normal({7, 3, kHeads, width}, 1).to(device, dtype);
           const at::Tensor found = ops::attend_paged(some.memory, 1, some.all(), projected);
-          CHECK(found.scalar_type() == dtype);
+          CHECK((found.scalar_type() == dtype));
           for (int64_t row = 0; row < 7; ++row) {
             const PagedRow& its = some.rows[static_cast<size_t>(row)];
             CAPTURE(its.length);
