@@ -38,7 +38,7 @@ struct Product {
 struct Kernel {
   void (*arrange)(const void* row, float* to, int64_t in);  // null: x is read as it lies
   void (*columns)(const Product& product, int64_t column);  // columns [column, column + kColumns) of all rows
-  void (*columns_of_many)(const Product& product, int64_t column);  // kManyColumns of them, with the same bits
+  void (*columns_of_many)(const Product& product, int64_t column);  // kManyColumns of them, with the same bits; or null
 };
 
 // The sums of the lanes of four vectors.
@@ -158,7 +158,7 @@ void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
       kernel.arrange(static_cast<const char*>(x.data_ptr()) + row * in * x.element_size(), arranged.data_ptr<float>() + row * in, in);
   }
   const Product product{arranged.data_ptr(), weight.data_ptr(), out.data_ptr(), output, rows, in, outs};
-  const bool many = rows >= kFewestOfMany;
+  const bool many = rows >= kFewestOfMany && kernel.columns_of_many != nullptr;
   const int64_t together = many ? kManyColumns : kColumns, blocks = outs / together;
   const auto columns = many ? kernel.columns_of_many : kernel.columns;
   // Pieces of a few microseconds, so that nobody waits long for the last one.

@@ -245,19 +245,20 @@ METAVOICE_TARGET void arrange_even_odd(const void* row, float* to, int64_t in) {
   for (; i < in; ++i) to[i] = static_cast<float>(x[i]);
 }
 
-template <class Step, int kMost, int kMostOfMany>
-Kernel of(void (*arrange)(const void*, float*, int64_t)) {
-  return {arrange, columns_of<Step, kMost>, columns_of_many<Step, kMostOfMany>};
+template <class Step>
+Kernel straight(void (*arrange)(const void*, float*, int64_t)) {
+  return {arrange, columns_of<Step, kMostRows>, columns_of_many<Step, kMostRowsOfMany>};
 }
 
 inline Kernel kernel(at::ScalarType x, at::ScalarType weight) {
   const bool floats = x == at::kFloat;
-  if (weight == at::kFloat) return of<Straight<float>, kMostRows, kMostRowsOfMany>(nullptr);
-  if (weight == at::kHalf) return of<Straight<c10::Half>, kMostRows, kMostRowsOfMany>(floats ? nullptr : arrange_straight<c10::Half>);
+  if (weight == at::kFloat) return straight<Straight<float>>(nullptr);
+  if (weight == at::kHalf) return straight<Straight<c10::Half>>(floats ? nullptr : arrange_straight<c10::Half>);
 #if METAVOICE_LEVEL >= 3
-  if (!floats) return of<Pairs, kMostRows, kMostRowsOfMany>(nullptr);
+  if (!floats) return straight<Pairs>(nullptr);
 #endif
-  return of<EvenOdd, kMostRowsEvenOdd, kMostRowsEvenOdd>(floats ? arrange_even_odd<float> : arrange_even_odd<c10::BFloat16>);
+  // Columns half as long lie near enough as it is.
+  return {floats ? arrange_even_odd<float> : arrange_even_odd<c10::BFloat16>, columns_of<EvenOdd, kMostRowsEvenOdd>, nullptr};
 }
 
 #undef METAVOICE_LOOP

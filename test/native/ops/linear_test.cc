@@ -61,7 +61,7 @@ TEST_SUITE("ops/linear") {
       for (const ops::LinearLoops loops : ops::linear_loops()) {
         const std::string name = name_of(kind, loops);
         CAPTURE(name);
-        const at::Tensor weight = numbers.normal({2050, 259}, 1).to(kind.weight), x = numbers.normal({40, 259}, 1).to(kind.x);
+        const at::Tensor weight = numbers.normal({2050, 1100}, 1).to(kind.weight), x = numbers.normal({40, 1100}, 1).to(kind.x);
         const at::Tensor wanted = ops::linear_rows(x, weight, loops);
         for (int64_t rows = 1; rows <= 40; ++rows) {
           CAPTURE(rows);
@@ -77,6 +77,27 @@ TEST_SUITE("ops/linear") {
         }
         at::set_num_threads(before);
       }
+  }
+
+  TEST_CASE("a prompt is the product of its positions, whoever computes it") {
+    Numbers numbers(5);
+    for (const Kind& kind : kKinds) {
+      const at::Tensor weight = numbers.normal({130, 520}, 1).to(kind.weight);
+      for (const int64_t positions : {1, 31, 120}) {
+        const std::string name = name_of(kind, ops::linear_loops().back()) + ", positions " + std::to_string(positions);
+        CAPTURE(name);
+        const at::Tensor x = numbers.normal({2, positions, 520}, 1).to(kind.x), wanted = exact(x, weight);
+        const double size = wanted.abs().max().item<double>();
+        const at::Tensor product = ops::linear(x, weight);
+        CHECK(product.sizes() == at::IntArrayRef({2, positions, 130}));
+        check_close(product, wanted, 1e-6 * (10 + size) + rounding(kind.x, size), name);
+        const at::Tensor start = numbers.normal({2, positions, 130}, 1), added = start.clone();
+        ops::add_linear(added, x, weight);
+        check_close(added, start.to(at::kDouble) + wanted, 1e-6 * (10 + size) + rounding(kind.x, size), "added, " + name);
+        if (ops::linear_loops().back() != ops::LinearLoops::avx2) continue;
+        CHECK(at::equal(product, ops::linear_rows(x.reshape({-1, 520}), weight).view({2, positions, 130})));
+      }
+    }
   }
 
   TEST_CASE("numbers at the edges of 16 bit come through: subnormal, largest, infinite, none") {
