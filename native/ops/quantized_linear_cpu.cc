@@ -58,14 +58,8 @@ METAVOICE_INLINE Step step_of(int32_t bits) {
 
 METAVOICE_INLINE float widened(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-#if METAVOICE_X86
-// A sum that is finished before the next begins: gcc would gather the products first, more than there are registers for.
-template <class Vector>
-METAVOICE_INLINE Vector in_turn(Vector sum) {
-  asm("" : "+v"(sum));
-  return sum;
-}
-#endif
+// A sum is finished before the next begins: gcc would gather the products first, more than there are registers for.
+#define METAVOICE_IN_TURN(sum) asm("" : "+v"(sum))
 
 namespace baseline {
 
@@ -117,7 +111,9 @@ METAVOICE_TARGET METAVOICE_INLINE Ints pairs_of(const uint8_t* from) {
 METAVOICE_TARGET METAVOICE_INLINE Ints both(const int16_t* from) { return (Ints)_mm256_set1_epi32(load<int32_t>(from)); }
 
 METAVOICE_TARGET METAVOICE_INLINE Ints add_products(const Ints& sum, const Ints& a, const Ints& b) {
-  return in_turn(sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b));
+  Ints next = sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+  METAVOICE_IN_TURN(next);
+  return next;
 }
 
 #include "ops/quantized_linear_loops.h"
@@ -144,7 +140,9 @@ METAVOICE_TARGET METAVOICE_INLINE Ints pairs_of(const uint8_t* from) {
 METAVOICE_TARGET METAVOICE_INLINE Ints both(const int16_t* from) { return (Ints)_mm512_set1_epi32(load<int32_t>(from)); }
 
 METAVOICE_TARGET METAVOICE_INLINE Ints add_products(const Ints& sum, const Ints& a, const Ints& b) {
-  return in_turn(sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b));
+  Ints next = sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+  METAVOICE_IN_TURN(next);
+  return next;
 }
 
 #include "ops/quantized_linear_loops.h"
