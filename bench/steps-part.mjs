@@ -41,7 +41,7 @@ async function measure({ repeats, steps, libtorch, ...options }) {
     gpu: devices().find(({ id }) => id === policy.device && id !== 'cpu')?.name ?? null,
     dtype: policy.dtype,
     quantization: policy.quantization,
-    kvCache: options.kvCache ?? 'auto',
+    kvCache: policy.kvCache,
     libtorch: runtime.version,
     publishedSize: isPublishedSize(stage),
     loadSeconds,

@@ -8,7 +8,8 @@
  *   --no-libtorch         leaves out the steps by libtorch alone
  *
  * A step is the whole of it: from one id to the next one drawn, two rows of guidance. It is taken at exactly the position that
- * is told, behind keys and values of random numbers, however the model would have ended. The JSON:
+ * is told (on a GPU whose kernels take some in one launch, in a launch around it), behind keys and values of random numbers,
+ * however the model would have ended. The JSON:
  *
  *   date, commit, command, machine { cpu, cores, node }, model
  *   runs[]              one for each quantisation and cache
@@ -109,7 +110,7 @@ export async function measureSteps(options) {
 function wordsOf(run, { cpu, cores }) {
   const [bandwidth, range] = told(run.readBandwidth, 1, 1e-9);
   const where = run.gpu ?? `${cpu}, ${cores} cores`;
-  const head = `${run.device} ${where}, ${run.dtype}, quantization ${run.quantization}, keys and values ${run.kvCache}, reads ${bandwidth} GB/s (${range})`;
+  const head = `${run.device} ${where}, ${run.dtype}, quantization ${run.quantization}, keys and values in ${run.kvCache}, reads ${bandwidth} GB/s (${range})`;
   const verdicts = run.verdicts.map(
     (/** @type {ReturnType<typeof judgeSteps>[number]} */ { name, value, limit, passed }) =>
       `${passed ? 'holds' : 'does not hold'}: ${name} ${value.toFixed(2)}, at least ${limit.toFixed(2)}`,

@@ -88,7 +88,7 @@ function requireArguments(
   if (!['float32', 'float16', 'bfloat16'].includes(dtype))
     throw expectedRange('float32, float16 or bfloat16', 'dtype', dtype);
   if (keepLayers !== undefined) parseLayers(keepLayers);
-  const kind = quantization ?? 'none';
+  const kind = quantization === undefined ? 'none' : quantization;
   if (!isString(kind)) throw expectedType('none, int8 or int4', 'quantization', kind);
   if (!['none', 'int8', 'int4'].includes(kind))
     throw expectedRange('none, int8 or int4', 'quantization', kind);

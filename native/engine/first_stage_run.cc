@@ -88,8 +88,10 @@ void FirstStageRun::park() {
 void FirstStageRun::unpark() {
   if (!parked_) return;
   paged_.resize(static_cast<size_t>(rows_));
-  for (ops::PagedRow& row : paged_)
-    for (; row.length < parked_->length; ++row.length) pool_->extend(row);
+  for (ops::PagedRow& row : paged_) {
+    pool_->extend(row, parked_->length);
+    row.length = parked_->length;
+  }
   for (size_t row = 0; row < paged_.size(); ++row)
     for (size_t layer = 0; layer < parked_->pages[row].size(); ++layer)
       pool_->copy_in(paged_[row], static_cast<int64_t>(layer), parked_->pages[row][layer]);
@@ -135,8 +137,10 @@ void FirstStageRun::move_in() {
 // What the cache holds behind what the pages do goes there, too.
 void FirstStageRun::take_in() {
   const int64_t first = positions(), count = cache_->length() - first;
-  for (ops::PagedRow& row : paged_)
-    for (; row.length < first + count; ++row.length) pool_->extend(row);
+  for (ops::PagedRow& row : paged_) {
+    pool_->extend(row, count);
+    row.length += count;
+  }
   for (int64_t layer = 0; layer < cache_->layers(); ++layer) {
     const auto [keys, values] = cache_->view(layer);
     for (int64_t row = 0; row < rows_; ++row)

@@ -18,7 +18,8 @@ struct StepTimes {
   int64_t position_bytes;       // of keys and values, for each position that it attends to
 };
 
-// Each of `positions` is inside the window; each step is taken at exactly that position, with two rows of guidance.
+// Each of `positions` is inside the window. Each step is taken at exactly that position, with two rows of guidance; on a GPU
+// whose kernels take some in one launch it is one of a launch around it.
 StepTimes step_times(const SpeechModel& model, const std::vector<int64_t>& positions, int64_t steps, StepPath path);
 
 }  // namespace metavoice::engine

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "models/transformer.h"
 #include "core/random.h"
+#include "models/transformer.h"
 #include "ops/decode_kernels.h"
 #include "ops/paged_attention.h"
 #include "ops/sampling.h"

@@ -1,13 +1,12 @@
 // Compiled with -ffp-contract=off (CMakeLists.txt): where a compiler may fuse a product with a sum it does so for one set of
 // instructions and not for another, and bits would differ. Fusing them everywhere would be slow where the processor can't.
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
 
 #include "core/error.h"
+#include "core/team.h"
 #include "ops/quantized_linear.h"
 #include "ops/vectors.h"
 
@@ -58,14 +57,8 @@ METAVOICE_INLINE Step step_of(int32_t bits) {
 
 METAVOICE_INLINE float widened(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-#if METAVOICE_X86
-// A sum that is finished before the next begins: gcc would gather the products first, more than there are registers for.
-template <class Vector>
-METAVOICE_INLINE Vector in_turn(Vector sum) {
-  asm("" : "+v"(sum));
-  return sum;
-}
-#endif
+// A sum is finished before the next begins: gcc would gather the products first, more than there are registers for.
+#define METAVOICE_IN_TURN(sum) asm("" : "+v"(sum))
 
 namespace baseline {
 
@@ -117,7 +110,9 @@ METAVOICE_TARGET METAVOICE_INLINE Ints pairs_of(const uint8_t* from) {
 METAVOICE_TARGET METAVOICE_INLINE Ints both(const int16_t* from) { return (Ints)_mm256_set1_epi32(load<int32_t>(from)); }
 
 METAVOICE_TARGET METAVOICE_INLINE Ints add_products(const Ints& sum, const Ints& a, const Ints& b) {
-  return in_turn(sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b));
+  Ints next = sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+  METAVOICE_IN_TURN(next);
+  return next;
 }
 
 #include "ops/quantized_linear_loops.h"
@@ -144,7 +139,9 @@ METAVOICE_TARGET METAVOICE_INLINE Ints pairs_of(const uint8_t* from) {
 METAVOICE_TARGET METAVOICE_INLINE Ints both(const int16_t* from) { return (Ints)_mm512_set1_epi32(load<int32_t>(from)); }
 
 METAVOICE_TARGET METAVOICE_INLINE Ints add_products(const Ints& sum, const Ints& a, const Ints& b) {
-  return in_turn(sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b));
+  Ints next = sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+  METAVOICE_IN_TURN(next);
+  return next;
 }
 
 #include "ops/quantized_linear_loops.h"
@@ -205,16 +202,15 @@ void quantized_linear_rows(const at::Tensor& x, const PackedMatrix& matrix, Inst
   const Loops loops = loops_of(instructions);
   const at::Tensor numbers = at::empty({rows, groups, kGroup}, at::kShort), steps = at::empty({rows, groups}, at::kFloat), totals = at::empty({rows, groups}, at::kInt);
   const auto* from = x.const_data_ptr<float>();
-  at::parallel_for(0, rows, std::max<int64_t>(1, (int64_t{1} << 18) / in), [&](int64_t begin, int64_t end) {
+  core::share_work(rows, (int64_t{1} << 16) / in, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       loops.round(from + row * in, in, numbers.data_ptr<int16_t>() + row * groups * kGroup, steps.data_ptr<float>() + row * groups, totals.data_ptr<int32_t>() + row * groups);
   });
   const Product product{numbers.data_ptr<int16_t>(), steps.data_ptr<float>(), totals.data_ptr<int32_t>(), static_cast<const uint8_t*>(matrix.numbers.const_data_ptr()),
                         static_cast<const uint16_t*>(matrix.scales.const_data_ptr()), out.data_ptr<float>(), rows, matrix.out, groups, (in + 1) / 2};
   const auto columns = matrix.kind == Quantization::int4 ? loops.int4 : loops.int8;
-  // As in linear_cpu.cc: a thread is worth waking for a million products.
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / (rows * in * kPackedColumns));
-  at::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
+  // Pieces of a few microseconds, as in linear_cpu.cc.
+  core::share_work(blocks, (int64_t{1} << 16) / (rows * in * kPackedColumns), [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) columns(product, block);
   });
 }

@@ -8,6 +8,7 @@ import { bundledModel } from '../../dist/bundled.js';
 import { convertModel } from '../../dist/checkpoint/convert.js';
 import { readManifest } from '../../dist/checkpoint/manifest.js';
 import { MetaVoice, plan } from '../../dist/index.js';
+import { loadEngine } from '../../dist/runtime/load.js';
 import { Stages } from '../../dist/stages.js';
 import { argMax, fixture, peak, worst } from './fixtures.js';
 
@@ -24,6 +25,8 @@ const stored = {} as Record<Name, Record<Kind, string>>;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'metavoice-'));
+  // The managed libtorch lies in the cache, so it is found before the cache moves.
+  vi.stubEnv('METAVOICE_LIBTORCH', (await loadEngine()).libtorch.directory);
   vi.stubEnv('METAVOICE_CACHE', join(folder, 'cache'));
   whole.test = join(folder, 'test');
   await convertModel(models.test, whole.test, { dtype: 'float32' });

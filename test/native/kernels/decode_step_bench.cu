@@ -112,7 +112,7 @@ void measure_kernels(Table& table, Setting& setting, int flags) {
   table.add(kForms[setting.form], "head", flags, 2, 1000, head.seconds(5, 10) / 4, static_cast<double>(setting.head.bytes));
 }
 
-// Two rows each, of which one step draws an id; what a launch begins with is put back before the next one.
+// Two rows each, of which one step draws an id, never the end; what a launch begins with is put back before the next one.
 struct Draws {
   static constexpr int kSlots = 8;
   Ints utterances, first_utterances, first_positions, ids;
@@ -122,7 +122,7 @@ struct Draws {
   Draws(Setting& setting, int rows, int position)
       : utterances(begin(rows)), first_utterances(begin(rows)), first_positions(std::vector<int32_t>(static_cast<size_t>(rows), position)), ids(std::vector<int32_t>(static_cast<size_t>(rows), 7)) {
     check(cudaHostAlloc(reinterpret_cast<void**>(&ring), sizeof(MetavoiceDrawn) * static_cast<size_t>(kSlots * rows / 2), cudaHostAllocDefault), "pinned memory");
-    draw = {reinterpret_cast<MetavoiceUtterance*>(utterances.device()), rows / 2, 1024, 2048, kSlots, setting.ids.device(), setting.positions.device(), ring};
+    draw = {reinterpret_cast<MetavoiceUtterance*>(utterances.device()), rows / 2, 1024, kEntries, kSlots, setting.ids.device(), setting.positions.device(), ring};
   }
   ~Draws() { cudaFreeHost(ring); }
   Draws(const Draws&) = delete;
