@@ -32,7 +32,6 @@ describe('loading refuses', () => {
     [{ dtype: null }, 'TypeError', /`dtype` but received null/],
     [{ quantization: 'int2' }, 'RangeError', /`quantization`/],
     [{ quantization: null }, 'TypeError', /`quantization`/],
-    [{ quantization: 'int4' }, 'MetaVoiceError', /not in this version/],
     [{ kvCache: 'int4' }, 'RangeError', /one of 'auto', '16bit', 'int8' for `kvCache` but received "int4"/],
     [{ kvCache: 16 }, 'TypeError', /`kvCache`/],
     [{ kvCache: null }, 'TypeError', /`kvCache`/],
