@@ -7,8 +7,8 @@ export function logSoftmax(logits) {
   for (const value of values) largest = Math.max(largest, value);
   let sum = 0;
   for (const value of values) sum += Math.exp(value - largest);
-  const shift = largest + Math.log(sum);
-  return values.map((value) => value - shift);
+  const logarithm = Math.log(sum);
+  return values.map((value) => value - largest - logarithm);
 }
 
 /**
