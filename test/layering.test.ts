@@ -101,7 +101,8 @@ function untested(tree: Tree): string[] {
     if (doors.some(([door]) => kernelTests.includes(door))) return [];
     const match = /^native\/((\w+)\/.+)\.(cc|cu|h)$/.exec(path);
     if (!match || match[2] === 'loader' || floors.indexOf(match[2]!) >= floors.indexOf('binding')) return [];
-    return named.has(`${match[1]!.replace(/_cpu$/, '')}.h`) ? [] : [`${path} has no native test`];
+    // The loops of an operation are tested with it.
+    return named.has(`${match[1]!.replace(/_(?:cpu|loops)$/, '')}.h`) ? [] : [`${path} has no native test`];
   });
 }
 

@@ -21,14 +21,15 @@ const repeat = (values: readonly number[], length: number): number[] =>
 
 describe('int8', () => {
   test.each<[number[], number[], number]>([
-    // The largest magnitude maps to 127.5, which is rounded to even and held to 127.
     [[1, -0.5, 0.25], [127, -64, 32], 1 / 127.5],
-    [[-1, 0.5, -0.25], [-128, 64, -32], 1 / 127.5],
+    [[-1, 0.5, -0.25], [-127, 64, -32], 1 / 127.5],
+    // The largest magnitude maps to 127.5 or to what is next to it; from there it is rounded to even, and held to 127.
+    [[-127.5, 0.5], [-128, 0], 1],
     [[0, 0, 0], [0, 0, 0], 2 ** -23],
     [[1e-12, -1e-12, 0], [0, 0, 0], 2 ** -23],
     // Quotients of 0.5, 1.5 and 2.5: halves go to the even number.
     [[0.5, 1.5, 2.5, -0.5, -1.5, 127.5], [0, 2, 2, 0, -2, 127], 1],
-    [[2 ** 127, -(2 ** 127)], [127, -128], 2 ** 127 / 127.5],
+    [[2 ** 127, -(2 ** 127)], [127, -127], 2 ** 127 / 127.5],
   ])('of %j is %j', (row, numbers, scale) => {
     const found = quantizeRows(words(row), row.length, 'int8')!;
     expect(signed(found.numbers)).toEqual(numbers);

@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "core/quantization.h"
 #include "support/compare.h"
 #include "support/files.h"
 
@@ -107,6 +108,13 @@ TEST_SUITE("core/weights") {
     CHECK(weights.bytes_used() == 12);
     weights.scope("layers.0").tensor("weight", {2, 3}, at::kFloat);
     CHECK(weights.bytes_used() == 36);
+  }
+
+  TEST_CASE("has the quantisation that it was placed with, in every scope") {
+    const Stored stored;
+    CHECK((stored.open({}).placement().quantization == core::Quantization::none));
+    const Weights weights = stored.open({at::kCPU, at::kFloat, core::Quantization::int4});
+    CHECK((weights.scope("layers.0").placement().quantization == core::Quantization::int4));
   }
 
   TEST_CASE("gives what is stored as it is, where it is of the dtype that is expected") {
