@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expand
 # Sentences of the first part, on which the codes are learned; batches of so many times the usual size; steps of others beside it.
 few=${FEW:-4000} codec_batch=${CODEC_BATCH:-4} decoder_batch=${DECODER_BATCH:-2} first_batch=${FIRST_BATCH:-12} second_batch=${SECOND_BATCH:-10}
 cores=$(nproc)
-# Of the time, in percent: when a step is to end. On an H200 a part of sentences is coded some 15 s after it is spoken.
+# Of the time, in percent: when a step is to end. Reckoned: coding a part of the sentences takes some 15 s after it is spoken.
 declare -A spoken_by=([few]=12 [more]=18 [most]=31 [last]=45)
 codec_by=20 encoder_by=17 decoder_by=62 second_by=66 first_by=82 refined_by=94
 
