@@ -161,8 +161,10 @@ void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
   const bool many = rows >= kFewestOfMany && kernel.columns_of_many != nullptr;
   const int64_t together = many ? kManyColumns : kColumns, blocks = outs / together;
   const auto columns = many ? kernel.columns_of_many : kernel.columns;
-  // Pieces of a few microseconds, so that nobody waits long for the last one.
-  const int64_t piece = std::max<int64_t>(1, (int64_t{1} << 16) / std::max<int64_t>(1, rows * in * together));
+  // Pieces of a few microseconds, so that nobody waits long for the last one; of some twenty where there are enough of them, for
+  // what lies side by side is read fastest by one thread.
+  const int64_t products = std::max<int64_t>(1, rows * in * together), least = std::max<int64_t>(1, (int64_t{1} << 16) / products);
+  const int64_t piece = std::max(least, std::min((int64_t{1} << 18) / products, blocks / 16));
   core::share_work(blocks, piece, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) columns(product, index * together);
   });
