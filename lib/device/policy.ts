@@ -235,12 +235,11 @@ function numbers(dtype: Dtype, { quantization }: DeviceRequest) {
   };
 }
 
-/** Every device holds quantised weights; on a CPU without vectors of integers they save memory, but no time. */
+/** Every device holds quantised weights; on a CPU that the loops of integers are not made for they save memory, but no time. */
 function quantizationWords({ quantization }: DeviceRequest, cpu: CpuFacts | null): string[] {
   if (quantization === 'none') return [];
-  const vectors = ['avx2', 'avx512_vnni', 'avx_vnni', 'amx_int8', 'dotprod', 'i8mm'];
-  const slow = cpu && !vectors.some((feature) => cpu.features.includes(feature));
-  const words = slow ? ', on a CPU without vectors of integers: smaller, but hardly faster' : '';
+  const words =
+    cpu && !cpu.features.includes('avx2') ? ', on a CPU without AVX2: smaller, but hardly faster' : '';
   return [`weights of the first stage in ${quantization}${words}`];
 }
 
