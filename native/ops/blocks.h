@@ -7,8 +7,6 @@
 
 namespace metavoice::ops {
 
-using Ints8 = int32_t __attribute__((vector_size(8 * sizeof(int32_t))));
-
 constexpr int64_t kBlock = 32;
 
 struct Block {

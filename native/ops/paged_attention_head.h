@@ -33,22 +33,6 @@ METAVOICE_INLINE Floats8 larger(const Floats8& a, const Floats8& b) {
 constexpr float kRound = 12582912.0F;
 constexpr int32_t kRoundBits = 0x4B400000;
 
-// e^x for x <= 0, within 2 units in the last place (the polynomial of Cephes' expf); below -87 it is 0.
-METAVOICE_INLINE Floats8 exponential(const Floats8& x) {
-  const Ints8 vanishes = x < -87.0F;
-  const Floats8 shifted = x * 1.44269504088896341F + kRound;
-  const Floats8 whole = shifted - kRound;
-  const Floats8 r = (x - whole * 0.693359375F) - whole * -2.12194440e-4F;
-  Floats8 p = r * 1.9875691500e-4F + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  const Floats8 value = p * r * r + r + 1.0F;
-  const Ints8 scale = ((Ints8)shifted - kRoundBits) << 23;
-  return (Floats8)(((Ints8)value + scale) & ~vanishes);
-}
-
 // 32 numbers times as many scales, which lie anywhere.
 METAVOICE_INLINE void scale_by(float* numbers, const int8_t* scales, float factor) {
   for (int64_t i = 0; i < kBlock; i += 8) {

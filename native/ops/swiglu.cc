@@ -14,24 +14,6 @@ namespace metavoice::ops {
 namespace {
 
 constexpr int64_t kWidth = 8;
-using Ints8 = int32_t __attribute__((vector_size(kWidth * sizeof(int32_t))));
-
-// e^x for x <= 0, within 2 units in the last place (the polynomial of Cephes' expf); below -87 it is 0.
-METAVOICE_INLINE Floats8 exponential(const Floats8& x) {
-  constexpr float kRound = 12582912.0F;  // 1.5 · 2^23: adding it rounds to an integer, which its lowest bits then hold
-  const Ints8 vanishes = x < -87.0F;
-  const Floats8 shifted = x * 1.44269504088896341F + kRound;
-  const Floats8 whole = shifted - kRound;
-  const Floats8 r = (x - whole * 0.693359375F) - whole * -2.12194440e-4F;
-  Floats8 p = r * 1.9875691500e-4F + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  const Floats8 value = p * r * r + r + 1.0F;
-  const Ints8 scale = ((Ints8)shifted - 0x4B400000) << 23;
-  return (Floats8)(((Ints8)value + scale) & ~vanishes);
-}
 
 METAVOICE_INLINE Floats8 gated(const Floats8& gate, const Floats8& up) {
   const Floats8 small = exponential((Floats8)((Words8)gate | 0x80000000U));  // e^-|gate|

@@ -25,6 +25,7 @@ using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 using Halves = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 // As wide as registers are without AVX-512: gcc keeps wider ones in memory.
 using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
+using Ints8 = int32_t __attribute__((vector_size(8 * sizeof(int32_t))));
 using Words8 = uint32_t __attribute__((vector_size(8 * sizeof(uint32_t))));
 using Halves8 = uint16_t __attribute__((vector_size(8 * sizeof(uint16_t))));
 
@@ -87,6 +88,23 @@ METAVOICE_INLINE void put(const Floats8& values, c10::Half* to) {
   const Words8 number = ((sum >> 13) & 0x7C00U) + (sum & 0x0FFFU);
   const Halves8 result = __builtin_convertvector(((bits >> 16) & 0x8000U) | (odd & 0x7E00U) | (~odd & number), Halves8);
   std::memcpy(to, &result, sizeof(result));
+}
+
+// e^x for x <= 0, within 2 units in the last place (the polynomial of Cephes' expf); below -87 it is 0.
+METAVOICE_INLINE Floats8 exponential(const Floats8& x) {
+  constexpr float kRound = 12582912.0F;  // 1.5 · 2^23: adding it rounds to an integer, which its lowest bits then hold
+  const Ints8 vanishes = x < -87.0F;
+  const Floats8 shifted = x * 1.44269504088896341F + kRound;
+  const Floats8 whole = shifted - kRound;
+  const Floats8 r = (x - whole * 0.693359375F) - whole * -2.12194440e-4F;
+  Floats8 p = r * 1.9875691500e-4F + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  const Floats8 value = p * r * r + r + 1.0F;
+  const Ints8 scale = ((Ints8)shifted - 0x4B400000) << 23;
+  return (Floats8)(((Ints8)value + scale) & ~vanishes);
 }
 
 }  // namespace metavoice::ops
