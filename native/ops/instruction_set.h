@@ -5,19 +5,26 @@
 
 namespace metavoice::ops {
 
-enum class InstructionSet { baseline, avx2, avx512 };
+// Each with those before it: avx2 with fma and f16c, avx512 with f, bw, vl and dq.
+enum class InstructionSet { baseline, avx2, avx512, avx512_vnni, avx512_bf16 };
 
 // Those that this processor runs, the best one last.
-inline std::vector<InstructionSet> instruction_sets() {
-  std::vector<InstructionSet> result = {InstructionSet::baseline};
+inline const std::vector<InstructionSet>& instruction_sets() {
+  static const std::vector<InstructionSet> all = [] {
+    std::vector<InstructionSet> found = {InstructionSet::baseline};
 #if defined(__x86_64__) && defined(__GNUC__)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return result;
-  result.push_back(InstructionSet::avx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq"))
-    result.push_back(InstructionSet::avx512);
+    const auto goes_on = [&](InstructionSet next, bool has) {
+      if (has && static_cast<int>(found.back()) + 1 == static_cast<int>(next)) found.push_back(next);
+    };
+    goes_on(InstructionSet::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"));
+    goes_on(InstructionSet::avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"));
+    goes_on(InstructionSet::avx512_vnni, __builtin_cpu_supports("avx512vnni"));
+    goes_on(InstructionSet::avx512_bf16, __builtin_cpu_supports("avx512bf16"));
 #endif
-  return result;
+    return found;
+  }();
+  return all;
 }
 
 }  // namespace metavoice::ops

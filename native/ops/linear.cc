@@ -19,7 +19,7 @@ bool is_ours(const at::Tensor& x, const at::Tensor& weight) {
                         is_float(weight.scalar_type()) && (dtype == at::kFloat || dtype == weight.scalar_type());
   if (!readable) return false;
   if (x.dim() == 2 || (x.dim() == 3 && x.size(1) == 1)) return true;
-  return linear_loops().back() == LinearLoops::avx2 && (weight.scalar_type() != at::kFloat || x.numel() / x.size(-1) <= kMostFloatRows);
+  return instruction_sets().back() == InstructionSet::avx2 && (weight.scalar_type() != at::kFloat || x.numel() / x.size(-1) <= kMostFloatRows);
 }
 
 at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }

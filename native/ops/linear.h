@@ -3,7 +3,7 @@
 
 #include <ATen/ATen.h>
 
-#include <vector>
+#include "ops/instruction_set.h"
 
 namespace metavoice::ops {
 
@@ -16,15 +16,10 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 // sum [..., out] float32 += linear(x, weight, bias). In the loops the product is not rounded before.
 void add_linear(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
-// The instructions that the loops are made for, each set within the next.
-enum class LinearLoops { portable, avx2, avx512, avx512_bf16 };
-// Those that this processor has, the best last.
-const std::vector<LinearLoops>& linear_loops();
-
 // The loops: contiguous, on the CPU; weights of float32, float16 or bfloat16 as they lie, x of their dtype or float32. Sums are
 // float32, rounded once. x [rows, in], weight [out, in] -> [rows, out] in the dtype of x
-at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, LinearLoops loops = linear_loops().back());
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, InstructionSet instructions = instruction_sets().back());
 // The same, added to sum [rows, out] float32.
-void add_linear_rows(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, LinearLoops loops = linear_loops().back());
+void add_linear_rows(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, InstructionSet instructions = instruction_sets().back());
 
 }  // namespace metavoice::ops

@@ -104,25 +104,11 @@ namespace metavoice::ops {
 
 namespace {
 
-std::vector<LinearLoops> loops_here() {
-  std::vector<LinearLoops> found = {LinearLoops::portable};
+Kernel kernel_of(InstructionSet instructions, at::ScalarType x, at::ScalarType weight) {
 #if defined(__x86_64__) && defined(__GNUC__)
-  const auto goes_on = [&](LinearLoops loops, bool has) {
-    if (has && static_cast<int>(found.back()) + 1 == static_cast<int>(loops)) found.push_back(loops);
-  };
-  goes_on(LinearLoops::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"));
-  goes_on(LinearLoops::avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"));
-  goes_on(LinearLoops::avx512_bf16, __builtin_cpu_supports("avx512bf16"));
-#endif
-  return found;
-}
-
-Kernel kernel_of(LinearLoops loops, at::ScalarType x, at::ScalarType weight) {
-#if defined(__x86_64__) && defined(__GNUC__)
-  if (loops == LinearLoops::avx512_bf16) return avx512_bf16::kernel(x, weight);
-  if (loops == LinearLoops::avx512) return avx512::kernel(x, weight);
-  if (loops == LinearLoops::avx2) return avx2::kernel(x, weight);
+  if (instructions >= InstructionSet::avx512_bf16) return avx512_bf16::kernel(x, weight);
+  if (instructions >= InstructionSet::avx512) return avx512::kernel(x, weight);
+  if (instructions >= InstructionSet::avx2) return avx2::kernel(x, weight);
 #endif
   return portable::kernel(x, weight);
 }
@@ -144,12 +130,12 @@ void last_columns(const Kernel& kernel, const Product& product, const at::Tensor
   else to.copy_(from);
 }
 
-void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out, Output output, LinearLoops loops) {
+void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out, Output output, InstructionSet instructions) {
   const at::ScalarType dtype = weight.scalar_type();
   core::require(x.is_contiguous() && weight.is_contiguous() && out.is_contiguous() && x.size(1) == weight.size(1), "matrices in order");
   core::require(dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16, "weights of float32, float16 or bfloat16");
   core::require(x.scalar_type() == dtype || x.scalar_type() == at::kFloat, "activations of the weights' dtype or float32");
-  const Kernel kernel = kernel_of(loops, x.scalar_type(), dtype);
+  const Kernel kernel = kernel_of(instructions, x.scalar_type(), dtype);
   const int64_t rows = x.size(0), in = x.size(1), outs = weight.size(0);
   at::Tensor arranged = x;
   if (kernel.arrange != nullptr) {
@@ -174,20 +160,15 @@ void multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
 
 }  // namespace
 
-const std::vector<LinearLoops>& linear_loops() {
-  static const std::vector<LinearLoops> found = loops_here();
-  return found;
-}
-
-at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, LinearLoops loops) {
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, InstructionSet instructions) {
   at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
-  multiply(x, weight, out, output_of(x.scalar_type()), loops);
+  multiply(x, weight, out, output_of(x.scalar_type()), instructions);
   return out;
 }
 
-void add_linear_rows(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, LinearLoops loops) {
+void add_linear_rows(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight, InstructionSet instructions) {
   core::require(sum.scalar_type() == at::kFloat && sum.sizes() == at::IntArrayRef({x.size(0), weight.size(0)}), "sums of float32");
-  multiply(x, weight, sum, Output::added, loops);
+  multiply(x, weight, sum, Output::added, instructions);
 }
 
 }  // namespace metavoice::ops

@@ -3,9 +3,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <sys/mman.h>
-#include <cstdlib>
 #include <cstring>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "core/error.h"
 #include "ops/libtorch_only.h"
@@ -49,12 +51,15 @@ void to_rows(const at::Tensor& blocks, at::Tensor& rows, const Turn& turn) {
   for_words(rows.size(0), rows[0].nbytes() / sizeof(Word), [&](int64_t target, int64_t source) { to[target] = turn(from[source]); });
 }
 
-at::Tensor room(at::IntArrayRef shape, const at::TensorOptions& options) {
+// Zeros, in large pages where the system has them: a step reads all of a matrix, and has fewer addresses to look up.
+at::Tensor zeros(at::IntArrayRef shape, const at::TensorOptions& options) {
   at::Tensor memory = at::empty(shape, options);
-  if (std::getenv("HUGE") && memory.nbytes() > (1 << 22)) {
-    auto first = (reinterpret_cast<uintptr_t>(memory.data_ptr()) + 4095) / 4096 * 4096, last = reinterpret_cast<uintptr_t>(memory.data_ptr()) + memory.nbytes();
-    ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-  }
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(memory.data_ptr()), first = (begin + kPage - 1) / kPage * kPage, end = begin + memory.nbytes();
+  // Advice: nothing is lost where it is not taken.
+  if (memory.nbytes() > (size_t{1} << 22)) ::madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
   return memory.zero_();
 }
 
@@ -88,12 +93,12 @@ PackedMatrix pack(const QuantizedMatrix& matrix) {
   const at::Tensor scales = matrix.scales.contiguous();
   if (matrix.kind == Quantization::int8) {
     if (in % 2 != 0) numbers = at::constant_pad_nd(numbers, {0, 1});
-    result.numbers = room({blocks, (in + 1) / 2, kPackedColumns, 2}, numbers.options());
+    result.numbers = zeros({blocks, (in + 1) / 2, kPackedColumns, 2}, numbers.options());
     to_blocks<uint16_t>(numbers, result.numbers, same<uint16_t>);
     result.scales = at::constant_pad_nd(scales, {0, blocks * kPackedColumns - out}).view({blocks, kPackedColumns});
     return result;
   }
-  result.numbers = room({blocks, in / 8, kPackedColumns, 4}, numbers.options());
+  result.numbers = zeros({blocks, in / 8, kPackedColumns, 4}, numbers.options());
   to_blocks<uint32_t>(numbers, result.numbers, part);
   result.scales = at::zeros({blocks, in / kInt4Group, kPackedColumns, 2}, scales.options());
   to_blocks<uint32_t>(scales, result.scales, same<uint32_t>);
@@ -124,7 +129,7 @@ at::Tensor quantized_linear(const at::Tensor& x, const PackedMatrix& matrix) {
   shape.back() = matrix.out;
   const at::Tensor rows = x.reshape({-1, matrix.in}).to(at::kFloat).contiguous();
   at::Tensor out = at::empty({rows.size(0), matrix.out}, rows.options());
-  quantized_linear_rows(rows, matrix, available_instructions().back(), out);
+  quantized_linear_rows(rows, matrix, instruction_sets().back(), out);
   return out.to(x.scalar_type()).view(shape);
 }
 

@@ -3,6 +3,7 @@
 // makes of the kernels; slow, and no model of memory or of races.
 #pragma once
 
+#include <csetjmp>
 #include <cuda_runtime.h>
 #include <ucontext.h>
 
@@ -42,8 +43,10 @@ struct Barrier {
   int64_t generation = 0;
 };
 
+// Begins by its context. From then on it jumps, for a change of contexts is a call of the system.
 struct Fiber {
   ucontext_t context;
+  std::jmp_buf place;
   std::vector<char> stack;
   bool ended = false;
   std::deque<std::vector<Copy>> groups;  // the last one is still open
@@ -53,6 +56,7 @@ struct Block {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::function<void()> body;
   ucontext_t scheduler;
+  std::jmp_buf scheduler_place;
   int current = 0;
   int alive = 0;
   Barrier barrier;
@@ -62,7 +66,13 @@ struct Block {
 
 inline Block block;
 
-inline void yield() { swapcontext(&block.fibers[static_cast<size_t>(block.current)]->context, &block.scheduler); }
+inline void yield() {
+  if (_setjmp(block.fibers[static_cast<size_t>(block.current)]->place) == 0) _longjmp(block.scheduler_place, 1);
+}
+
+inline void go_on(Fiber& fiber) {
+  if (_setjmp(block.scheduler_place) == 0) _longjmp(fiber.place, 1);
+}
 
 inline void wait(Barrier& barrier, const std::function<int()>& expected) {
   const int64_t generation = barrier.generation;
@@ -77,30 +87,40 @@ inline void wait(Barrier& barrier, const std::function<int()>& expected) {
   }
 }
 
+// A fiber does its part of one block after another.
 inline void enter() {
-  block.body();
-  block.fibers[static_cast<size_t>(block.current)]->ended = true;
-  --block.alive;
-  yield();
+  for (;;) {
+    yield();
+    block.body();
+    block.fibers[static_cast<size_t>(block.current)]->ended = true;
+    --block.alive;
+  }
+}
+
+inline void add_fiber() {
+  block.fibers.push_back(std::make_unique<Fiber>());
+  Fiber& fiber = *block.fibers.back();
+  fiber.stack.resize(64 * 1024);
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack.data();
+  fiber.context.uc_stack.ss_size = fiber.stack.size();
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, enter, 0);
+  block.current = static_cast<int>(block.fibers.size()) - 1;
+  if (_setjmp(block.scheduler_place) == 0) swapcontext(&block.scheduler, &fiber.context);
 }
 
 inline void run_block(int threads, const std::function<void()>& body) {
+  while (block.fibers.size() < static_cast<size_t>(threads)) add_fiber();
   block.body = body;
   block.alive = threads;
   block.barrier = {};
   block.warps.assign(static_cast<size_t>(threads / 32), {});
   block.slots.resize(static_cast<size_t>(threads / 32));
-  while (block.fibers.size() < static_cast<size_t>(threads)) block.fibers.push_back(std::make_unique<Fiber>());
   for (int i = 0; i < threads; ++i) {
     Fiber& fiber = *block.fibers[static_cast<size_t>(i)];
     fiber.ended = false;
     fiber.groups.assign(1, {});
-    fiber.stack.resize(64 * 1024);
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, enter, 0);
   }
   while (block.alive > 0)
     for (int i = 0; i < threads; ++i) {
@@ -108,7 +128,7 @@ inline void run_block(int threads, const std::function<void()>& body) {
       if (fiber.ended) continue;
       block.current = i;
       thread_index = {static_cast<unsigned>(i), 0, 0};
-      swapcontext(&block.scheduler, &fiber.context);
+      go_on(fiber);
     }
 }
 
