@@ -1,7 +1,6 @@
-// y = x W^T with a quantised W [out, in]. On the CPU our own loops, of integers: x is rounded, beside int8 to int16 with one step for each
-// row and 128 columns (the largest of them / 32767), beside int4, whose own rounding is some 25 dB louder, to int8 with one for 32 columns
-// (the largest / 127). Sums of products within these are exact, and added in float32 one after another. So the bits of a number
-// depend on its row and its column alone, not on other rows, threads or instructions.
+// y = x W^T with a quantised W [out, in]. On the CPU our own loops: x is rounded to int16 with one step for each row and 128
+// columns (the largest of them / 32767), sums of products within these are exact, and added in float32 one after another. So the
+// bits of a number depend on its row and its column alone, not on other rows, threads or instructions.
 #pragma once
 
 #include <ATen/ATen.h>
