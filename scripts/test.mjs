@@ -1,5 +1,6 @@
 /**
- * `npm test`: bootstrap, lint, types, native tests, tests through the API, and the shape of the package.
+ * `npm test`: bootstrap, lint, types, native tests, the GPU's kernels in an emulation where CUDA's headers are, tests through
+ * the API, and the shape of the package.
  * `npm test -- <arguments>` passes the arguments to vitest and runs nothing else after the bootstrap.
  */
 import { spawn } from 'node:child_process';
@@ -8,6 +9,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { bootstrap } from './bootstrap.mjs';
 import { testsFile } from './build.mjs';
+import { emulatedKernels, noHeaders } from './emulated-kernels.mjs';
 import { Complaint, root, say, tool } from './log.mjs';
 import { nativeModel } from './native-model.mjs';
 import { prebuild } from './prebuild.mjs';
@@ -56,21 +58,39 @@ async function check(name, commandArguments) {
   };
 }
 
-/** @returns {Promise<Result>} */
-async function nativeTests() {
+/**
+ * A program that says how many of its cases passed and failed.
+ *
+ * @param {string} name @param {readonly string[]} command @param {RegExp} counts @param {{ env?: NodeJS.ProcessEnv, quiet?: boolean }} [options]
+ * @returns {Promise<Result>}
+ */
+async function counted(name, [program = '', ...rest], counts, options) {
   const started = Date.now();
-  say('native tests');
-  const { code, output } = await capture(testsFile, [`--model=${await nativeModel()}`]);
-  const [, passed = '0', failed = '0'] =
-    output.match(/test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed/) ?? [];
+  say(name);
+  const { code, output } = await capture(program, rest, options);
+  const [, passed = '0', failed = '0'] = [...output.matchAll(counts)].at(-1) ?? [];
   // A crash leaves no count.
   const failures = Math.max(Number(failed), code === 0 ? 0 : 1);
-  return {
-    name: 'native tests',
-    passed: Number(passed),
-    failed: failures,
-    seconds: (Date.now() - started) / 1000,
-  };
+  if (failures > 0 && options?.quiet) process.stdout.write(output);
+  return { name, passed: Number(passed), failed: failures, seconds: (Date.now() - started) / 1000 };
+}
+
+const doctestCounts = /test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed/g;
+
+/** @returns {Promise<Result[]>} */
+async function nativeTests() {
+  const whole = await counted('native tests', [testsFile, `--model=${await nativeModel()}`], doctestCounts);
+  const emulated = await emulatedKernels();
+  if (emulated === null) {
+    say(`the kernels of the GPU are not tried: ${noHeaders}`);
+    return [whole];
+  }
+  const { kernelTests, nativeTests, env } = emulated;
+  return [
+    whole,
+    await counted('kernels, emulated', kernelTests, /(\d+) passed, (\d+) failed/g, { quiet: true }),
+    await counted('native, emulated', nativeTests, doctestCounts, { env }),
+  ];
 }
 
 /** @param {string[]} extra @param {NodeJS.ProcessEnv} env @returns {Promise<Result>} */
@@ -154,7 +174,7 @@ async function everything() {
   const results = [
     await check('biome', [tool('@biomejs/biome', 'bin/biome'), 'check', '.']),
     await check('types', [tool('typescript', 'bin/tsc'), '-p', 'tsconfig.json', '--noEmit']),
-    await nativeTests(),
+    ...(await nativeTests()),
   ];
   const tarball = await pack();
   results.push(await vitest([], { ...process.env, METAVOICE_TEST_PACKAGE: tarball }));
@@ -187,7 +207,7 @@ async function main(extra) {
   console.log('');
   for (const { name, passed, failed, seconds } of results)
     console.log(
-      `${failed === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(14)}${passed} passed, ${failed} failed, ${seconds.toFixed(1)} s`,
+      `${failed === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(18)}${passed} passed, ${failed} failed, ${seconds.toFixed(1)} s`,
     );
   const complaints = results.flatMap((result) => result.complaints ?? []);
   if (complaints.length > 0) console.log(`\n${complaints.join('\n')}`);

@@ -1,8 +1,7 @@
 // The graphs of the emulated kernels: a library of them, which takes memory of the host, serves the native tests where there
-// is no GPU (models/decode_runner_test.cc). From the package's folder, with CUDA's headers:
-//   for file in native/ops/decode_*.cu test/native/kernels/emulated_graph.cc; do
-//     g++ -std=c++20 -O1 -fPIC -DMETAVOICE_EMULATED -include test/native/kernels/emulator.h -Inative -x c++ -c $file; done
-//   g++ -shared *.o -lcudart -o libmetavoice_cuda.so
+// is no GPU. scripts/emulated-kernels.mjs builds it, with CUDA's headers alone.
+#include <cuda_runtime.h>
+
 #include <optional>
 #include <vector>
 
@@ -35,3 +34,6 @@ extern "C" int metavoice_decode_launch(int32_t, void* graph, void*, int32_t time
 }
 
 extern "C" void metavoice_decode_release(void* graph) { delete static_cast<Recorded*>(graph); }
+
+// In place of CUDA's runtime, of which nothing else is asked.
+extern "C" const char* cudaGetErrorString(cudaError_t) { return "an error of an emulated kernel"; }
