@@ -5,7 +5,7 @@
  *   node scripts/emulated-kernels.mjs     needs CUDA's headers and the native tests (`npm run build -- --tests`)
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -56,8 +56,22 @@ async function compile(headers, sources) {
   return objects;
 }
 
+/** Whether nothing that they are made of has changed since. */
+async function isBuilt() {
+  if (!existsSync(library) || !existsSync(kernelTests)) return false;
+  const times = async (/** @type {readonly string[]} */ paths) =>
+    (await Promise.all(paths.map((path) => stat(path)))).map(({ mtimeMs }) => mtimeMs);
+  const places = ['native/core', 'native/ops', 'test/native/kernels'].map((place) => join(root, place));
+  const sources = await Promise.all(
+    places.map(async (place) => (await readdir(place)).map((name) => join(place, name))),
+  );
+  return Math.max(...(await times(sources.flat()))) < Math.min(...(await times([library, kernelTests])));
+}
+
 /** @param {string} headers */
 async function build(headers) {
+  if (await isBuilt()) return;
+  say('building the kernels for the emulation');
   await mkdir(folder, { recursive: true });
   const names = async (/** @type {string} */ place, /** @type {RegExp} */ pattern) =>
     (await readdir(join(root, place))).filter((name) => pattern.test(name)).map((name) => `${place}/${name}`);
@@ -81,7 +95,6 @@ async function build(headers) {
 export async function emulatedKernels() {
   const headers = await cudaHeaders();
   if (headers === null) return null;
-  say('building the kernels for the emulation');
   await build(headers);
   return {
     kernelTests: [kernelTests, '--small'],
