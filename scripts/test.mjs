@@ -78,19 +78,30 @@ async function counted(name, [program = '', ...rest], counts, options) {
 const doctestCounts = /test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed/g;
 
 /** @returns {Promise<Result[]>} */
+async function emulatedTests() {
+  try {
+    const emulated = await emulatedKernels();
+    if (emulated === null) {
+      say(`the kernels of the GPU are not tried: ${noHeaders}`);
+      return [];
+    }
+    const { kernelTests, nativeTests, env } = emulated;
+    const counts = /(\d+) passed, (\d+) failed/g;
+    return [
+      await counted('kernels, emulated', kernelTests, counts, { quiet: true }),
+      await counted('native, emulated', nativeTests, doctestCounts, { env }),
+    ];
+  } catch (error) {
+    // A compiler or headers that don't fit: everything else is still tried.
+    if (!(error instanceof Complaint)) throw error;
+    return [{ name: 'kernels, emulated', passed: 0, failed: 1, seconds: 0, complaints: [error.message] }];
+  }
+}
+
+/** @returns {Promise<Result[]>} */
 async function nativeTests() {
   const whole = await counted('native tests', [testsFile, `--model=${await nativeModel()}`], doctestCounts);
-  const emulated = await emulatedKernels();
-  if (emulated === null) {
-    say(`the kernels of the GPU are not tried: ${noHeaders}`);
-    return [whole];
-  }
-  const { kernelTests, nativeTests, env } = emulated;
-  return [
-    whole,
-    await counted('kernels, emulated', kernelTests, /(\d+) passed, (\d+) failed/g, { quiet: true }),
-    await counted('native, emulated', nativeTests, doctestCounts, { env }),
-  ];
+  return [whole, ...(await emulatedTests())];
 }
 
 /** @param {string[]} extra @param {NodeJS.ProcessEnv} env @returns {Promise<Result>} */
