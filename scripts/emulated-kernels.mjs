@@ -15,6 +15,8 @@ import { nativeModel } from './native-model.mjs';
 
 const folder = join(root, 'build-cmake', 'emulated');
 const kernelTests = join(folder, 'kernel_tests');
+/** The same with what compute capability 7.5 has in place of the asynchronous copies. */
+const turingTests = join(folder, 'kernel_tests_turing');
 const library = join(folder, 'libmetavoice_cuda.so');
 const compiler = process.env.CXX ?? 'c++';
 
@@ -41,15 +43,16 @@ async function cudaHeaders() {
 /**
  * Compiles as many at once as there are cores.
  *
- * @param {string} headers @param {readonly string[]} sources @returns {Promise<string[]>} Their objects.
+ * @param {string} headers @param {readonly string[]} sources @param {readonly string[]} definitions
+ * @returns {Promise<string[]>} Their objects.
  */
-async function compile(headers, sources) {
+async function compile(headers, sources, definitions = []) {
   const emulator = join(root, 'test', 'native', 'kernels', 'emulator.h');
   // Jumps between fibers are what a fortified libc takes for a broken stack.
   const flags = ['-std=c++20', '-O2', '-fPIC', '-U_FORTIFY_SOURCE', '-DMETAVOICE_EMULATED'];
-  const settings = [...flags, '-include', emulator];
+  const settings = [...flags, ...definitions, '-include', emulator];
   const includes = ['-I', join(root, 'native'), '-I', dirname(emulator), '-isystem', headers];
-  const objects = sources.map((source) => join(folder, `${source.replaceAll('/', '_')}.o`));
+  const objects = sources.map((source) => join(folder, `${[source, ...definitions].join('_').replaceAll('/', '_')}.o`));
   const left = [...sources.entries()];
   const worker = async () => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) {
@@ -64,7 +67,8 @@ async function compile(headers, sources) {
 
 /** Whether nothing that they are made of, and by, has changed since. */
 async function isBuilt() {
-  if (!existsSync(library) || !existsSync(kernelTests)) return false;
+  const made = [library, kernelTests, turingTests];
+  if (!made.every((file) => existsSync(file))) return false;
   const times = async (/** @type {readonly string[]} */ paths) =>
     (await Promise.all(paths.map((path) => stat(path)))).map(({ mtimeMs }) => mtimeMs);
   const places = ['native/core', 'native/ops', 'test/native/kernels'].map((place) => join(root, place));
@@ -72,7 +76,7 @@ async function isBuilt() {
     places.map(async (place) => (await readdir(place)).map((name) => join(place, name))),
   );
   const changed = await times([...sources.flat(), fileURLToPath(import.meta.url)]);
-  return Math.max(...changed) < Math.min(...(await times([library, kernelTests])));
+  return Math.max(...changed) < Math.min(...(await times(made)));
 }
 
 /** @param {string} headers */
@@ -87,17 +91,19 @@ async function build(headers) {
   const cases = await names('test/native/kernels', /^decode_(step_main|.*_cases)\.cu$/);
   const graph = 'test/native/kernels/emulated_graph.cc';
   const host = ['native/ops/sampling.cc', 'native/core/random.cc'];
-  const objects = await compile(headers, [graph, ...kernels, ...cases, ...host]);
+  const sources = [graph, ...kernels, ...cases, ...host];
+  const objects = await compile(headers, sources);
   const shared = objects.slice(0, 1 + kernels.length);
   await run(compiler, ['-shared', ...shared, '-o', library]);
   await run(compiler, [...objects, '-o', kernelTests]);
+  await run(compiler, [...(await compile(headers, sources, ['-DMETAVOICE_TURING'])), '-o', turingTests]);
 }
 
 /**
  * Builds all of it.
  *
- * @returns {Promise<{ kernelTests: string[], nativeTests: string[], env: NodeJS.ProcessEnv } | null>} The commands, and the
- * environment of the second one; null without CUDA's headers
+ * @returns {Promise<{ kernelTests: string[], turingTests: string[], nativeTests: string[], env: NodeJS.ProcessEnv } | null>} The
+ * commands, and the environment of the last one; null without CUDA's headers
  */
 export async function emulatedKernels() {
   const headers = await cudaHeaders();
@@ -105,6 +111,7 @@ export async function emulatedKernels() {
   await build(headers);
   return {
     kernelTests: [kernelTests, '--small'],
+    turingTests: [turingTests, '--small'],
     nativeTests: [testsFile, `--model=${await nativeModel()}`, `--test-suite=${suites.join(',')}`],
     env: { ...process.env, METAVOICE_EMULATED_KERNELS: library, METAVOICE_TEST_PATIENCE: '600' },
   };
@@ -119,6 +126,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url))
     const ready = await emulatedKernels();
     if (ready === null) throw new Complaint(noHeaders);
     const { env } = ready;
-    for (const [command = '', ...rest] of [ready.kernelTests, ready.nativeTests])
+    for (const [command = '', ...rest] of [ready.kernelTests, ready.turingTests, ready.nativeTests])
       await run(command, rest, { env, stdout: 'stdout' });
   });

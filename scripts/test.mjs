@@ -85,10 +85,11 @@ async function emulatedTests() {
       say(`the kernels of the GPU are not tried: ${noHeaders}`);
       return [];
     }
-    const { kernelTests, nativeTests, env } = emulated;
+    const { kernelTests, turingTests, nativeTests, env } = emulated;
     const counts = /(\d+) passed, (\d+) failed/g;
     return [
       await counted('kernels, emulated', kernelTests, counts, { quiet: true }),
+      await counted('kernels of 7.5, emulated', turingTests, counts, { quiet: true }),
       await counted('native, emulated', nativeTests, doctestCounts, { env }),
     ];
   } catch (error) {

@@ -98,7 +98,6 @@ std::unique_ptr<DecodeRunner> DecodeRunner::of(const Transformer& network, const
   shape.flags = METAVOICE_EARLY_LAUNCH;
   shape.most_positions = static_cast<int32_t>(network.window());
   shape.page_stride = static_cast<int32_t>((network.window() + ops::kPagePositions - 1) / ops::kPagePositions);
-  shape.page_numbers = 2 * network.width() * ops::kPagePositions;
   if (kernels->supports(index_of(network.device()), &shape) != 1) return nullptr;
   return std::unique_ptr<DecodeRunner>(new DecodeRunner(*kernels, shape, network));
 }
@@ -128,7 +127,8 @@ DecodeRunner::Batch::~Batch() {
 
 bool DecodeRunner::serves(int64_t rows, const ops::PagedMemory& memory) const {
   const auto fits = [&](const std::vector<at::Tensor>& slabs) {
-    return slabs.size() == 1 && ops::decode_dtype(slabs[0].scalar_type()) == shape_.dtype && is_plain(slabs[0]);
+    const at::ScalarType dtype = slabs[0].scalar_type();
+    return slabs.size() == 1 && (dtype == at::kChar || ops::decode_dtype(dtype) == shape_.dtype) && is_plain(slabs[0]);
   };
   return rows >= 1 && rows <= kMostRows && memory.heads == shape_.heads && std::all_of(memory.layers.begin(), memory.layers.end(), fits);
 }
@@ -222,15 +222,20 @@ void DecodeRunner::capture(const Transformer& network, Batch& batch, int64_t row
   batch.logits = at::empty({rows, network.heads[0].size(0)}, floats);
   MetavoiceDecode step = shape_;
   step.rows = static_cast<int32_t>(rows);
+  const at::ScalarType pages = memory.layers[0][0].scalar_type();
+  step.page_kind = pages == at::kChar ? METAVOICE_PAGES_INT8 : METAVOICE_PAGES_WHOLE;
+  step.page_numbers = 2 * memory.heads * ops::PagedMemory::head_numbers(memory.head_width, pages);
   const at::Tensor residual = at::empty({rows, network.width()}, floats), queries = at::empty({rows, network.width()}, own),
+                   fresh = at::empty({pages == at::kChar ? rows : 0, 2, network.width()}, own),
                    attended = at::empty({rows, network.width()}, own), activated = at::empty({rows, int64_t{shape_.hidden}}, own),
                    partial = at::empty({kernels_.partial_bytes(&step) / 4}, floats), tickets = at::zeros({rows, int64_t{shape_.heads}}, ints);
-  batch.working = {residual, queries, attended, activated, partial, tickets};
+  batch.working = {residual, queries, fresh, attended, activated, partial, tickets};
   auto* numbers = batch.inputs.data_ptr<int32_t>();
   step.positions = numbers + rows;
   step.pages = numbers + 2 * rows;
   step.residual = residual.data_ptr<float>();
   step.queries = queries.data_ptr();
+  step.fresh = fresh.data_ptr();
   step.attended = attended.data_ptr();
   step.activated = activated.data_ptr();
   step.partial = partial.data_ptr<float>();

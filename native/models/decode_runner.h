@@ -55,7 +55,7 @@ class DecodeRunner {
   DecodeRunner(const DecodeRunner&) = delete;
   DecodeRunner& operator=(const DecodeRunner&) = delete;
 
-  // Whether it serves so many rows over these pages: those of the network's dtype.
+  // Whether it serves so many rows over these pages: those of the network's dtype, or of int8.
   bool serves(int64_t rows, const ops::PagedMemory& memory) const;
 
   // As FirstStage::step: ids and positions [rows or more] int64, conditioning [rows or more, width] -> logits, which must

@@ -55,7 +55,7 @@ class FirstStage {
   // Steps on a GPU go by our own kernels, where they are there and serve; null: by libtorch alone.
   void use_kernels(const ops::DecodeKernels* kernels) { runner_ = DecodeRunner::of(network_, kernels); }
   // Whether they do, so that the bits of a row of a step depend on that row alone.
-  bool has_kernels() const { return runner_ != nullptr && page_dtype_ == dtype(); }
+  bool has_kernels() const { return runner_ != nullptr && (page_dtype_ == dtype() || page_dtype_ == at::kChar); }
 
   // One step of many rows of any length: ids and positions [rows or more] int64, conditioning [rows or more, width]. What
   // is more than the rows given is padding. -> logits [rows or more, vocabulary] float32

@@ -63,6 +63,21 @@ __device__ __forceinline__ Eight<T> zeros() {
   return result;
 }
 
+// Eight neighbours of a byte each.
+struct EightBytes {
+  uint2 words;
+};
+
+__device__ __forceinline__ EightBytes stream(const int8_t* from) {
+  EightBytes result;
+#ifdef __CUDA_ARCH__
+  asm volatile("ld.global.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(result.words.x), "=r"(result.words.y) : "l"(from));
+#else
+  result.words = *reinterpret_cast<const uint2*>(from);
+#endif
+  return result;
+}
+
 __device__ __forceinline__ float float_of(uint32_t bits) {
 #ifdef __CUDA_ARCH__
   return __uint_as_float(bits);
@@ -129,6 +144,19 @@ __device__ __forceinline__ void widen(const Eight<float>& from, float (&to)[8]) 
     to[4 * i + 1] = float_of(from.words[i].y);
     to[4 * i + 2] = float_of(from.words[i].z);
     to[4 * i + 3] = float_of(from.words[i].w);
+  }
+}
+
+__device__ __forceinline__ void widen(const EightBytes& from, float (&to)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t word = i < 4 ? from.words.x : from.words.y;
+#ifdef __CUDA_ARCH__
+    // 2^23 + (q + 128), less as much: the conversions of a GPU are slow.
+    to[i] = float_of(__byte_perm(word ^ 0x80808080u, 0x4b000000u, 0x7540 + i % 4)) - 8388736.0F;
+#else
+    to[i] = static_cast<float>(static_cast<int8_t>(word >> 8 * (i % 4)));
+#endif
   }
 }
 

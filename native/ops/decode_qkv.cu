@@ -1,11 +1,11 @@
-// Norm and projection to queries, keys and values. Keys and values go where the row's new position lies in its pages.
+// Norm and projection to queries, keys and values. Keys and values go where the row's new position lies in its pages; for pages of
+// int8, whose scale only all numbers of a head tell, they wait for the attention.
 #include "ops/decode_norm.cuh"
+#include "ops/decode_page.cuh"
 
 namespace metavoice::decode {
 
 namespace {
-
-constexpr int kPage = 32;
 
 template <class Weights, int kTiles>
 using Block = Product<Weights, kNormWarps, kTiles, kSteps<Weights>>;
@@ -17,6 +17,7 @@ struct Parameters {
   MetavoiceMatrix weight;
   T* queries;
   T* memory;
+  T* fresh;  // or null
   const int32_t* positions;
   const int32_t* pages;
   int64_t page_numbers;
@@ -53,6 +54,10 @@ __global__ void __launch_bounds__(kNormThreads) project_qkv(const Parameters<Wei
       store(p.queries + static_cast<int64_t>(first_row + row) * width + at, sum);
       continue;
     }
+    if (p.fresh != nullptr) {
+      store(p.fresh + (2 * static_cast<int64_t>(first_row + row) + (column >= 2 * width ? 1 : 0)) * width + at, sum);
+      continue;
+    }
     const int position = p.positions[first_row + row];
     if (position >= 0) store(place_of(p, first_row + row, position, column >= 2 * width, at), sum);
   }
@@ -71,6 +76,7 @@ extern "C" int metavoice_decode_qkv(const MetavoiceDecode* step, const Metavoice
                              layer->qkv,
                              static_cast<T*>(step->queries),
                              static_cast<T*>(layer->pages),
+                             step->page_kind == METAVOICE_PAGES_INT8 ? static_cast<T*>(step->fresh) : nullptr,
                              step->positions,
                              step->pages,
                              step->page_numbers,

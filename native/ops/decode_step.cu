@@ -9,6 +9,7 @@ bool serves(const MetavoiceDecode& step) {
   if (step.rows < 1 || step.rows > 64 || step.width < 1 || step.heads < 1 || step.hidden < 1 || step.most_positions < 1) return false;
   if (step.width % step.heads != 0 || step.width > 2048 || step.dtype < METAVOICE_FLOAT32 || step.dtype > METAVOICE_BFLOAT16) return false;
   if (step.weights != METAVOICE_WHOLE && step.dtype == METAVOICE_FLOAT32) return false;
+  if (step.page_kind != METAVOICE_PAGES_WHOLE && step.page_kind != METAVOICE_PAGES_INT8) return false;
   const int head_width = step.width / step.heads;
   const int multiple = step.weights == METAVOICE_INT4 ? 128 : step.weights == METAVOICE_INT8 ? 64 : 32;
   return (head_width == 32 || head_width == 64 || head_width == 128) && step.width % multiple == 0 && step.hidden % multiple == 0;

@@ -2,7 +2,7 @@
 // keys and values in pages (ops/paged_attention.h). Plain C, so that what holds the kernels needs no libtorch.
 //
 // The residual stream, norms, softmax and logits are float32. What goes into a product is rounded to the dtype of the
-// matrices, as are queries, keys and values; sums are float32. The bits of a row depend on that row alone.
+// matrices, as are queries, keys and values, which pages may keep in int8 (ops/paged_attention.h); sums are float32. The bits of a row depend on that row alone.
 //
 // Every call that begins a kernel enqueues it on `stream` and returns a cudaError_t (cudaErrorInvalidValue for what is not
 // supported); nothing is allocated and nothing waits, so all of it can be captured in a graph. Positions, pages and ids
@@ -41,6 +41,14 @@ enum MetavoiceWeights {
   METAVOICE_INT4 = 2,
 };
 
+// What keys and values lie in their pages as.
+enum MetavoicePages {
+  METAVOICE_PAGES_WHOLE = 0,  // numbers of the dtype
+  // Steps of the greatest number of a head's key or value at one position; 32 float32 scales of a page lie behind the steps of
+  // each head's keys, and of its values.
+  METAVOICE_PAGES_INT8 = 1,
+};
+
 // [out, in], contiguous, from a multiple of 16 bytes.
 struct MetavoiceMatrix {
   const void* numbers;
@@ -49,8 +57,9 @@ struct MetavoiceMatrix {
 
 // What the kernels of one step share.
 struct MetavoiceDecode {
-  int32_t dtype;   // of what goes into a product, of the pages, queries, attended and activated
+  int32_t dtype;   // of what goes into a product, of queries, attended and activated
   int32_t weights;
+  int32_t page_kind;
   int32_t rows;    // 1 to 64
   int32_t width;   // a multiple of 32, up to 2048
   int32_t heads;   // of 32, 64 or 128 numbers
@@ -62,10 +71,11 @@ struct MetavoiceDecode {
   const int32_t* positions;  // [rows]: of the new column; below 0 the row is padding, whose numbers mean nothing
   const int32_t* pages;      // [rows, page_stride]: of the row's positions, 32 a page
   int32_t page_stride;
-  int64_t page_numbers;  // from one page of a layer to the next, in numbers
+  int64_t page_numbers;  // from one page of a layer to the next, in numbers; in bytes where they are int8
 
   float* residual;   // [rows, width]
   void* queries;     // [rows, width]
+  void* fresh;       // [rows, 2, width]: keys and values of the new column on their way to pages of int8, else null
   void* attended;    // [rows, width]
   void* activated;   // [rows, hidden]
   float* partial;    // metavoice_decode_partial_bytes
@@ -81,7 +91,7 @@ struct MetavoiceDecodeLayer {
   struct MetavoiceMatrix gate;     // [hidden, width]
   struct MetavoiceMatrix up;       // [hidden, width]
   struct MetavoiceMatrix down;     // [width, hidden]
-  void* pages;                      // [pages, 2, heads, head width * 32]
+  void* pages;                      // [pages, 2, heads, head width * 32]; in int8 + 128 bytes
 };
 
 struct MetavoiceDecodeEnds {
@@ -136,7 +146,7 @@ struct MetavoiceDraw {
 };
 
 // Changes with everything in this file: who opens the library asks for it first.
-#define METAVOICE_DECODE_VERSION 2
+#define METAVOICE_DECODE_VERSION 3
 METAVOICE_KERNEL_API int metavoice_decode_version(void);
 
 // 1 where the kernels serve these sizes and this dtype on a device, else 0.
@@ -145,9 +155,10 @@ METAVOICE_KERNEL_API int64_t metavoice_decode_partial_bytes(const struct Metavoi
 
 // residual = token + place + conditioning
 METAVOICE_KERNEL_API int metavoice_decode_embed(const struct MetavoiceDecode* step, const struct MetavoiceDecodeEnds* ends);
-// Norm and projection to queries, keys and values; the latter two go to the pages.
+// Norm and projection to queries, keys and values; the latter two go to the pages, or to `fresh`.
 METAVOICE_KERNEL_API int metavoice_decode_qkv(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
-// Attention to all positions up to the new one, in pieces of 128 that the last one to end puts together.
+// Attention to all positions up to the new one, in pieces of 128 that the last one to end puts together. What is fresh goes to the
+// pages before.
 METAVOICE_KERNEL_API int metavoice_decode_attend(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);
 // residual += attended out^T
 METAVOICE_KERNEL_API int metavoice_decode_project(const struct MetavoiceDecode* step, const struct MetavoiceDecodeLayer* layer);

@@ -52,7 +52,7 @@ void to_rows(const at::Tensor& blocks, at::Tensor& rows, const Turn& turn) {
 }
 
 // Zeros, in large pages where the system has them: a step reads all of a matrix, and has fewer addresses to look up.
-at::Tensor zeros(at::IntArrayRef shape, const at::TensorOptions& options) {
+at::Tensor zeros_in_large_pages(at::IntArrayRef shape, const at::TensorOptions& options) {
   at::Tensor memory = at::empty(shape, options);
 #if defined(MADV_HUGEPAGE)
   constexpr uintptr_t kPage = 4096;
@@ -93,12 +93,12 @@ PackedMatrix pack(const QuantizedMatrix& matrix) {
   const at::Tensor scales = matrix.scales.contiguous();
   if (matrix.kind == Quantization::int8) {
     if (in % 2 != 0) numbers = at::constant_pad_nd(numbers, {0, 1});
-    result.numbers = zeros({blocks, (in + 1) / 2, kPackedColumns, 2}, numbers.options());
+    result.numbers = zeros_in_large_pages({blocks, (in + 1) / 2, kPackedColumns, 2}, numbers.options());
     to_blocks<uint16_t>(numbers, result.numbers, same<uint16_t>);
     result.scales = at::constant_pad_nd(scales, {0, blocks * kPackedColumns - out}).view({blocks, kPackedColumns});
     return result;
   }
-  result.numbers = zeros({blocks, in / 8, kPackedColumns, 4}, numbers.options());
+  result.numbers = zeros_in_large_pages({blocks, in / 8, kPackedColumns, 4}, numbers.options());
   to_blocks<uint32_t>(numbers, result.numbers, part);
   result.scales = at::zeros({blocks, in / kInt4Group, kPackedColumns, 2}, scales.options());
   to_blocks<uint32_t>(scales, result.scales, same<uint32_t>);

@@ -86,15 +86,21 @@ class Graph {
 };
 
 struct Setting {
-  int dtype, form;
+  int dtype, form, page_kind;
   Numbers weights, scales, memory, tables, head;
-  Array norm, conditioning, residual, queries, attended, activated, logits, partial;
+  Array norm, conditioning, residual, queries, fresh, attended, activated, logits, partial;
   Ints positions, ids, tickets, pages;
   MetavoiceDecode step{};
   std::vector<MetavoiceDecodeLayer> layers;
   MetavoiceDecodeEnds ends{};
 
   static constexpr int64_t kLayerNumbers = int64_t{kWidth} * (4 * kWidth + 3 * kHidden);
+  // Of a head's keys, or values, in one page, and of one position in all of them.
+  static int64_t head_numbers(int page_kind) { return kWidth / kHeads * kPagePositions + (page_kind == METAVOICE_PAGES_INT8 ? 4 * kPagePositions : 0); }
+  int64_t position_bytes() const {
+    const auto number = static_cast<int64_t>(page_kind == METAVOICE_PAGES_INT8 ? 1 : size_of(dtype));
+    return number * kLayers * 2 * kHeads * head_numbers(page_kind) / kPagePositions;
+  }
   static constexpr int kMostRows = 64, kPagesPerRow = kWindow / kPagePositions;
 
   // Of `numbers` in rows of `in`.
@@ -104,18 +110,20 @@ struct Setting {
     return scale_bytes_of(form, 4 * kWidth, kWidth) + scale_bytes_of(form, 2 * kHidden, kWidth) + scale_bytes_of(form, kWidth, kHidden);
   }
 
-  Setting(int number_type, int weight_form, cudaStream_t stream)
+  Setting(int number_type, int weight_form, int pages_as, cudaStream_t stream)
       : dtype(number_type),
         form(weight_form),
+        page_kind(pages_as),
         weights(kBytes, kLayers * bytes_of(form, kLayerNumbers), 1),
         scales(form == METAVOICE_INT8 ? METAVOICE_FLOAT32 : dtype, kLayers * scale_bytes_of(form) / (form == METAVOICE_INT8 ? 4 : 2) + 64, 9),
-        memory(dtype, int64_t{kLayers} * 8 * kPagesPerRow * 2 * kWidth * kPagePositions, 2),
+        memory(page_kind == METAVOICE_PAGES_INT8 ? kBytes : dtype, int64_t{kLayers} * 8 * kPagesPerRow * 2 * kHeads * head_numbers(page_kind), 2),
         tables(dtype, int64_t{kEntries + kWindow} * kWidth, 3),
         head(METAVOICE_FLOAT32, int64_t{kEntries} * kWidth, 4),
         norm(METAVOICE_FLOAT32, kWidth),
         conditioning(METAVOICE_FLOAT32, int64_t{kMostRows} * kWidth),
         residual(METAVOICE_FLOAT32, int64_t{kMostRows} * kWidth),
         queries(dtype, int64_t{kMostRows} * kWidth),
+        fresh(dtype, int64_t{kMostRows} * 2 * kWidth),
         attended(dtype, int64_t{kMostRows} * kWidth),
         activated(dtype, int64_t{kMostRows} * kHidden),
         logits(METAVOICE_FLOAT32, int64_t{kMostRows} * kEntries),
@@ -126,9 +134,12 @@ struct Setting {
         pages(scattered()) {
     fill_ones<<<8, 256>>>(norm.floats(), kWidth);
     conditioning.zero();
+    // Random bytes are no scales: these are steps of 1, and tiny ones.
+    if (page_kind == METAVOICE_PAGES_INT8) check(cudaMemset(memory.device, 1, static_cast<size_t>(memory.bytes)), "cudaMemset");
     if (form == METAVOICE_WHOLE) fill<<<1024, 256>>>(static_cast<uint32_t*>(weights.device), weights.bytes / 4, 1, dtype);
     step.dtype = dtype;
     step.weights = form;
+    step.page_kind = page_kind;
     step.width = kWidth;
     step.heads = kHeads;
     step.hidden = kHidden;
@@ -137,9 +148,10 @@ struct Setting {
     step.positions = positions.device();
     step.pages = pages.device();
     step.page_stride = kPagesPerRow;
-    step.page_numbers = int64_t{2} * kWidth * kPagePositions;
+    step.page_numbers = 2 * kHeads * head_numbers(page_kind);
     step.residual = residual.floats();
     step.queries = queries.device();
+    step.fresh = fresh.device();
     step.attended = attended.device();
     step.activated = activated.device();
     step.partial = partial.floats();
@@ -157,7 +169,7 @@ struct Setting {
     for (int64_t i = 0; i < kLayers; ++i) {
       const MetavoiceMatrix qkv = matrix(3 * kWidth, kWidth), out = matrix(kWidth, kWidth), gate = matrix(kHidden, kWidth), up = matrix(kHidden, kWidth),
                             down = matrix(kWidth, kHidden);
-      layers.push_back({norm.floats(), qkv, out, norm.floats(), gate, up, down, at(memory, i * (memory.bytes / static_cast<int64_t>(size_of(dtype)) / kLayers))});
+      layers.push_back({norm.floats(), qkv, out, norm.floats(), gate, up, down, static_cast<char*>(memory.device) + i * (memory.bytes / kLayers)});
     }
     ends = {tables.device, at(tables, int64_t{kEntries} * kWidth), conditioning.floats(), ids.device(), norm.floats(), head.device,
             METAVOICE_FLOAT32, kEntries, logits.floats()};
@@ -179,7 +191,7 @@ struct Setting {
     finish("positions");
   }
   int64_t weight_bytes() const { return weights.bytes + kLayers * scale_bytes_of(form) + head.bytes; }
-  int64_t bytes(int rows, int position) const { return weight_bytes() + int64_t{rows} * (position + 1) * kLayers * 2 * kWidth * static_cast<int64_t>(size_of(dtype)); }
+  int64_t bytes(int rows, int position) const { return weight_bytes() + int64_t{rows} * (position + 1) * position_bytes(); }
   void run() { check(metavoice_decode_step(&step, layers.data(), kLayers, &ends, nullptr), "step"); }
 };
 

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "bench.h"
 #include "bench_setting.h"
@@ -45,12 +46,12 @@ class Table {
  public:
   explicit Table(const std::string& device, double rate) : rate_(rate) {
     json_ = "{\n  \"device\": \"" + device + "\",\n  \"readBytesPerSecond\": " + std::to_string(rate) + ",\n  \"figures\": [";
-    std::printf("%-6s %-10s %-6s %5s %9s %11s %9s %9s\n", "form", "what", "early", "rows", "position", "per second", "us", "of read");
+    std::printf("%-8s %-10s %-6s %5s %9s %11s %9s %9s\n", "form", "what", "early", "rows", "position", "per second", "us", "of read");
   }
 
   void add(const char* form, const char* what, int flags, int rows, int position, double seconds, double bytes) {
     const char* early = flags != 0 ? "yes" : "no";
-    std::printf("%-6s %-10s %-6s %5d %9d %11.1f %9.2f %8.1f%%\n", form, what, early, rows, position, 1 / seconds, seconds * 1e6, 100 * bytes / seconds / rate_);
+    std::printf("%-8s %-10s %-6s %5d %9d %11.1f %9.2f %8.1f%%\n", form, what, early, rows, position, 1 / seconds, seconds * 1e6, 100 * bytes / seconds / rate_);
     char line[320];
     std::snprintf(line, sizeof(line),
                   "%s\n    {\"form\": \"%s\", \"what\": \"%s\", \"early\": %s, \"rows\": %d, \"position\": %d, \"seconds\": %.9f, \"bytes\": %.0f, \"shareOfRead\": %.4f}",
@@ -71,13 +72,16 @@ class Table {
   bool first_ = true;
 };
 
-const char* const kForms[] = {"whole", "int8", "int4"};
+const char* form_of(const Setting& setting) {
+  if (setting.page_kind == METAVOICE_PAGES_INT8) return "int4+kv8";
+  return setting.form == METAVOICE_WHOLE ? "whole" : setting.form == METAVOICE_INT8 ? "int8" : "int4";
+}
 
 void measure_steps(Table& table, Setting& setting, int flags, bool brief) {
   const auto measure = [&](int rows, int position) {
     setting.place(rows, position, flags);
     Graph graph(static_cast<cudaStream_t>(setting.step.stream), [&] { setting.run(); });
-    table.add(kForms[setting.form], "step", flags, rows, position, graph.seconds(5, 20), static_cast<double>(setting.bytes(rows, position)));
+    table.add(form_of(setting), "step", flags, rows, position, graph.seconds(5, 20), static_cast<double>(setting.bytes(rows, position)));
   };
   for (const int position : {256, 1000, 2000})
     if (!brief || position == 1000) measure(2, position);
@@ -95,7 +99,7 @@ void measure_kernels(Table& table, Setting& setting, int flags) {
     Kernel kernel;
     double bytes;
   } kernels[] = {{"qkv", metavoice_decode_qkv, bytes(3 * kWidth, kWidth)},
-                 {"attend", metavoice_decode_attend, 2.0 * 2 * 1001 * kWidth * static_cast<double>(size_of(setting.dtype))},
+                 {"attend", metavoice_decode_attend, 2.0 * 1001 * static_cast<double>(setting.position_bytes()) / kLayers},
                  {"project", metavoice_decode_project, bytes(kWidth, kWidth)},
                  {"gate_up", metavoice_decode_gate_up, bytes(2 * kHidden, kWidth)},
                  {"down", metavoice_decode_down, bytes(kWidth, kHidden)}};
@@ -104,12 +108,12 @@ void measure_kernels(Table& table, Setting& setting, int flags) {
     Graph graph(stream, [&] {
       for (const MetavoiceDecodeLayer& layer : setting.layers) check(each.kernel(&setting.step, &layer), each.name);
     });
-    table.add(kForms[setting.form], each.name, flags, 2, 1000, graph.seconds(5, 10) / kLayers, each.bytes);
+    table.add(form_of(setting), each.name, flags, 2, 1000, graph.seconds(5, 10) / kLayers, each.bytes);
   }
   Graph head(stream, [&] {
     for (int i = 0; i < 4; ++i) check(metavoice_decode_head(&setting.step, &setting.ends), "head");
   });
-  table.add(kForms[setting.form], "head", flags, 2, 1000, head.seconds(5, 10) / 4, static_cast<double>(setting.head.bytes));
+  table.add(form_of(setting), "head", flags, 2, 1000, head.seconds(5, 10) / 4, static_cast<double>(setting.head.bytes));
 }
 
 // Two rows each, of which one step draws an id, never the end; what a launch begins with is put back before the next one.
@@ -171,14 +175,14 @@ void measure_launches(Table& table, Setting& setting, int flags, bool brief) {
       if (i >= 5) found.push_back(std::chrono::duration<double>(Clock::now() - start).count() / Draws::kSlots);
     }
     std::sort(found.begin(), found.end());
-    table.add(kForms[setting.form], "drawn step", flags, rows, 1000, found[found.size() / 2], static_cast<double>(setting.bytes(rows, 1004)));
+    table.add(form_of(setting), "drawn step", flags, rows, 1000, found[found.size() / 2], static_cast<double>(setting.bytes(rows, 1004)));
     metavoice_decode_release(graph);
     // The draw by itself, over the logits that are left.
     Graph alone(stream, [&] {
       draws.put_back(stream);
       for (int i = 0; i < Draws::kSlots; ++i) check(metavoice_decode_draw(&setting.step, &setting.ends, &draws.draw), "draw");
     });
-    table.add(kForms[setting.form], "draw", flags, rows, 1000, alone.seconds(5, 10) / Draws::kSlots, 4.0 * rows * kEntries);
+    table.add(form_of(setting), "draw", flags, rows, 1000, alone.seconds(5, 10) / Draws::kSlots, 4.0 * rows * kEntries);
   }
 }
 
@@ -191,8 +195,12 @@ int run_bench(const char* json, bool brief) {
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
   const int dtype = device.major >= 8 ? METAVOICE_BFLOAT16 : METAVOICE_FLOAT16;
   std::unique_ptr<Table> table;
-  for (const int form : {static_cast<int>(METAVOICE_WHOLE), static_cast<int>(METAVOICE_INT8), static_cast<int>(METAVOICE_INT4)}) {
-    Setting setting(dtype, form, stream);
+  const std::pair<int, int> settings[] = {{METAVOICE_WHOLE, METAVOICE_PAGES_WHOLE},
+                                          {METAVOICE_INT8, METAVOICE_PAGES_WHOLE},
+                                          {METAVOICE_INT4, METAVOICE_PAGES_WHOLE},
+                                          {METAVOICE_INT4, METAVOICE_PAGES_INT8}};
+  for (const auto& [form, page_kind] : settings) {
+    Setting setting(dtype, form, page_kind, stream);
     finish("numbers");
     if (!table) {
       const double rate = read_rate(setting.weights, stream, device.multiProcessorCount);

@@ -94,7 +94,14 @@ std::vector<int32_t> some_positions(Random& random, int rows, int most) {
   return result;
 }
 
+#if defined(METAVOICE_TURING)
+constexpr bool kBfloats = false;  // compute capability 7.5 has none
+#else
+constexpr bool kBfloats = true;
+#endif
+
 void run_shape(Random& random, const Sizes& sizes, const std::vector<int>& row_counts, int most, bool bits) {
+  if (sizes.dtype == METAVOICE_BFLOAT16 && !kBfloats) return;
   Model model(sizes, most + 1, random);
   for (const int rows : row_counts) {
     std::vector<int32_t> positions = some_positions(random, rows, most), keys(static_cast<size_t>(rows));
@@ -129,17 +136,18 @@ int run_cases(bool small) {
   }
   for (const int weights : {static_cast<int>(METAVOICE_INT8), static_cast<int>(METAVOICE_INT4)})
     for (const int dtype : {f16, b16}) run_shape(random, {dtype, weights, 256, 4, 384, 24, f32, 1, {}}, {2, 9}, 40, dtype == b16);
+  for (const int dtype : {f32, f16, b16}) run_shape(random, {dtype, whole, 128, 2, 192, 37, f32, 1, {}, METAVOICE_PAGES_INT8}, {2, 9}, 300, dtype != f16);
+  for (const int heads : {1, 4}) run_shape(random, {b16, whole, 128, heads, 96, 33, b16, 2, {}, METAVOICE_PAGES_INT8}, {3}, 200, false);
   run_shape(random, {b16, whole, 128, 4, 96, 50, b16, 2, {}}, {2, 41}, 40, true);
   run_shape(random, {f16, whole, 544, 17, 64, 20, f16, 1, {}}, {2}, 40, false);
 #else
   for (const int dtype : {f32, f16, b16}) {
-#if defined(METAVOICE_TURING)
-    if (dtype == b16) continue;
-#endif
+    run_shape(random, {dtype, whole, 128, 2, 192, 37, f32, 1, {}, METAVOICE_PAGES_INT8}, {2, 9}, 300, true);
     if (small) {
       run_shape(random, {dtype, whole, 128, 2, 192, 37, f32, 1, {}}, {2, 9}, 300, true);
       continue;
     }
+    run_shape(random, {dtype, whole, 2048, 16, 5632, 300, f32, 1, {}, METAVOICE_PAGES_INT8}, {2, 17}, 2000, true);
     run_shape(random, {dtype, whole, 128, 4, 192, 100, f32, 2, {}}, {2, 9, 64}, 700, true);
     run_shape(random, {dtype, whole, 256, 4, 768, 2562, f32, 2, {}}, {2, 8}, 900, true);
     for (const int weights : {static_cast<int>(METAVOICE_INT8), static_cast<int>(METAVOICE_INT4)}) {

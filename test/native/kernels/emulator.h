@@ -205,6 +205,7 @@ void multiply(float (&sums)[4], const std::array<uint32_t, 4>& a, const std::arr
 inline void __syncthreads() {
   emulated::wait(emulated::block.barrier, [] { return emulated::block.alive; });
 }
+inline void __syncwarp() { emulated::wait(emulated::block.warps[static_cast<size_t>(emulated::block.current / 32)], [] { return 32; }); }
 inline float __shfl_xor_sync(unsigned, float value, int mask) {
   return emulated::number(emulated::exchange({emulated::bits(value)})[static_cast<size_t>(emulated::block.current % 32 ^ mask)][0]);
 }

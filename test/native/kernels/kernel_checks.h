@@ -46,9 +46,11 @@ inline void expect_qkv(Scene& s, int layer) {
   Array& memory = *s.memory[static_cast<size_t>(layer)];
   Layer& weights = *s.model.layers[static_cast<size_t>(layer)];
   s.queries.download();
+  s.fresh.download();
   memory.download();
   Comparison comparison(s.sizes.dtype, share_of(s.sizes.dtype, true));
   const int width = s.sizes.width;
+  const bool steps = s.sizes.pages == METAVOICE_PAGES_INT8;
   for (int row = 0; row < s.sizes.rows(); ++row) {
     const int position = s.sizes.positions[static_cast<size_t>(row)];
     const std::vector<double> x = normed(s.residual, weights.attention_norm, row, width, s.sizes.dtype);
@@ -56,11 +58,16 @@ inline void expect_qkv(Scene& s, int layer) {
       double scale = 0;
       const double wanted = product(x, weights.qkv, column, &scale);
       if (column < width) comparison.add(s.queries.get(int64_t{row} * width + column), wanted, scale);
+      else if (steps) comparison.add(s.fresh.get(int64_t{row} * 2 * width + column - width), wanted, scale);
       else if (position >= 0) comparison.add(memory.get(s.place(row, position, column >= 2 * width, column % width)), wanted, scale);
     });
   }
   report(s.sizes.name(), "norm and qkv", comparison.holds(), comparison.worst());
   // Nothing else of the pages has changed, and all of the new position has.
+  if (steps) {
+    report(s.sizes.name(), "what is fresh stays out of the pages", memory.bytes() == before);
+    return;
+  }
   std::vector<uint8_t> after = memory.bytes();
   const size_t size = size_of(s.sizes.dtype);
   bool written = true;
@@ -73,14 +80,42 @@ inline void expect_qkv(Scene& s, int layer) {
   report(s.sizes.name(), "what is written to the pages", written && after == before);
 }
 
+// That the new position lies in pages of int8 as what was fresh, and nothing else of them has changed.
+inline void expect_steps(Scene& s, int layer, const std::vector<uint8_t>& before) {
+  Array& memory = *s.memory[static_cast<size_t>(layer)];
+  memory.download();
+  std::vector<uint8_t> after = memory.bytes();
+  const int width = s.sizes.width, head_width = s.sizes.head_width();
+  bool right = true;
+  for (int row = 0; row < s.sizes.rows(); ++row)
+    for (int head = 0; head < 2 * s.sizes.heads && s.sizes.positions[static_cast<size_t>(row)] >= 0; ++head) {
+      const bool value = head >= s.sizes.heads;
+      const int position = s.sizes.positions[static_cast<size_t>(row)], first = head % s.sizes.heads * head_width;
+      const auto fresh = [&](int i) { return static_cast<float>(s.fresh.get((int64_t{2} * row + (value ? 1 : 0)) * width + first + i)); };
+      float greatest = 0;
+      for (int i = 0; i < head_width; ++i) greatest = std::max(greatest, std::abs(fresh(i)));
+      const float scale = greatest / 127.0F;
+      const int64_t scale_at = s.scale_place(row, position, value, head % s.sizes.heads);
+      right = right && memory.float_at(scale_at) == scale;
+      std::memcpy(after.data() + scale_at, before.data() + scale_at, 4);
+      for (int i = 0; i < head_width; ++i) {
+        const int64_t at = s.place(row, position, value, first + i);
+        right = right && memory.get(at) == (scale == 0 ? 0 : static_cast<double>(std::nearbyint(fresh(i) / scale)));
+        after[static_cast<size_t>(at)] = before[static_cast<size_t>(at)];
+      }
+    }
+  report(s.sizes.name(), "steps in the pages", right && after == before);
+}
+
 inline void expect_attention(Scene& s, int layer) {
+  const std::vector<uint8_t> before = s.memory[static_cast<size_t>(layer)]->bytes();
   s.attended.poison();
   s.partial->poison();
   check(metavoice_decode_attend(&s.step, &s.layers[static_cast<size_t>(layer)]), "attend");
   finish("attend");
   s.attended.download();
   s.tickets.download();
-  const Array& memory = *s.memory[static_cast<size_t>(layer)];
+  if (s.sizes.pages == METAVOICE_PAGES_INT8) expect_steps(s, layer, before);
   Comparison comparison(s.sizes.dtype, 1e-5);
   const int width = s.sizes.width, head_width = s.sizes.head_width();
   const int stride = static_cast<int>(std::max<int64_t>(1, int64_t{s.sizes.rows()} * s.sizes.positions[0] * width / 8000000)) | 1;
@@ -94,7 +129,7 @@ inline void expect_attention(Scene& s, int layer) {
       for (int at = 0; at <= position; ++at) {
         double score = 0;
         for (int i = 0; i < head_width; ++i)
-          score += s.queries.get(int64_t{row} * width + head * head_width + i) * memory.get(s.place(row, at, false, head * head_width + i));
+          score += s.queries.get(int64_t{row} * width + head * head_width + i) * s.said(layer, row, at, false, head * head_width + i);
         weights[static_cast<size_t>(at)] = score / std::sqrt(head_width);
         largest = std::max(largest, weights[static_cast<size_t>(at)]);
       }
@@ -102,7 +137,7 @@ inline void expect_attention(Scene& s, int layer) {
       for (int i = 0; i < head_width; ++i) {
         double wanted = 0;
         for (int at = 0; at <= position; ++at)
-          wanted += weights[static_cast<size_t>(at)] / total * memory.get(s.place(row, at, true, head * head_width + i));
+          wanted += weights[static_cast<size_t>(at)] / total * s.said(layer, row, at, true, head * head_width + i);
         comparison.add(s.attended.get(int64_t{row} * width + head * head_width + i), wanted, 1);
       }
     }

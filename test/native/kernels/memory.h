@@ -82,6 +82,7 @@ class Array {
 
   double get(int64_t at) const {
     const uint8_t* from = bytes_.data() + static_cast<size_t>(at) * size_of(dtype_);
+    if (dtype_ == kBytes) return static_cast<int8_t>(*from);
     if (dtype_ == METAVOICE_FLOAT32) return *reinterpret_cast<const float*>(from);
     if (dtype_ == METAVOICE_FLOAT16) return static_cast<double>(__half2float(*reinterpret_cast<const __half*>(from)));
     return static_cast<double>(__bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(from)));
@@ -112,6 +113,17 @@ class Array {
       std::memcpy(bytes_.data() + static_cast<size_t>(i) * size, bytes_.data(), static_cast<size_t>(std::min(drawn, count() - i)) * size);
     upload();
   }
+  // Bytes as they come.
+  void fill_bytes(Random& random) {
+    for (uint8_t& byte : bytes_) byte = static_cast<uint8_t>(random.bits());
+    upload();
+  }
+  float float_at(int64_t byte) const {
+    float result;
+    std::memcpy(&result, bytes_.data() + byte, sizeof(result));
+    return result;
+  }
+  void set_float_at(int64_t byte, float value) { std::memcpy(bytes_.data() + byte, &value, sizeof(value)); }
   void take(int64_t to, const Array& other, int64_t from, int64_t numbers) {
     const size_t size = size_of(dtype_);
     std::memcpy(bytes_.data() + static_cast<size_t>(to) * size, other.bytes_.data() + static_cast<size_t>(from) * size, static_cast<size_t>(numbers) * size);

@@ -16,13 +16,17 @@ constexpr int kPage = 32;
 struct Sizes {
   int dtype, weights, width, heads, hidden, entries, head_dtype, layers;
   std::vector<int32_t> positions;  // one a row
+  int pages = METAVOICE_PAGES_WHOLE;
 
   int rows() const { return static_cast<int>(positions.size()); }
   int head_width() const { return width / heads; }
+  // Of a head's keys, or values, in one page.
+  int head_numbers() const { return head_width() * kPage + (pages == METAVOICE_PAGES_INT8 ? 4 * kPage : 0); }
+  int page_dtype() const { return pages == METAVOICE_PAGES_INT8 ? kBytes : dtype; }
   std::string name() const {
     static const char* const names[] = {"float32", "float16", "bfloat16"};
     static const char* const forms[] = {"", " int8", " int4"};
-    return std::string(names[dtype]) + forms[weights] + " rows " + std::to_string(rows()) + " width " + std::to_string(width) + " heads " + std::to_string(heads) +
+    return std::string(names[dtype]) + forms[weights] + (pages == METAVOICE_PAGES_INT8 ? " pages int8" : "") + " rows " + std::to_string(rows()) + " width " + std::to_string(width) + " heads " + std::to_string(heads) +
            " hidden " + std::to_string(hidden) + " position " + std::to_string(positions[0]) + "…";
   }
 };
@@ -58,9 +62,10 @@ struct Model {
         places(s.dtype, int64_t{window} * s.width),
         norm(METAVOICE_FLOAT32, s.width),
         head(s.head_dtype, int64_t{s.entries} * s.width),
-        past(s.dtype, int64_t{4} * s.width * kPage + 100000) {
+        past(s.page_dtype(), int64_t{4} * s.heads * s.head_numbers() + 100000) {
     for (int i = 0; i < s.layers; ++i) layers.push_back(std::make_unique<Layer>(s, random));
-    past.fill(random, 1);
+    if (s.pages == METAVOICE_PAGES_INT8) past.fill_bytes(random);
+    else past.fill(random, 1);
     tokens.fill(random, 1);
     places.fill(random, 0.3F);
     norm.fill(random, 0.2F, 1);
@@ -76,7 +81,7 @@ struct Scene {
   int page_stride = 0, page_count = 0;
   int64_t page_numbers;
   std::vector<int32_t> table;
-  Array residual, queries, attended, activated, conditioning, logits;
+  Array residual, queries, fresh, attended, activated, conditioning, logits;
   std::unique_ptr<Array> partial;
   std::vector<std::unique_ptr<Array>> memory;  // per layer
   Ints positions, ids, tickets;
@@ -89,9 +94,10 @@ struct Scene {
       : model(m),
         sizes(m.sizes),
         keys(row_keys),
-        page_numbers(int64_t{2} * m.sizes.width * kPage),
+        page_numbers(int64_t{2} * m.sizes.heads * m.sizes.head_numbers()),
         residual(METAVOICE_FLOAT32, rows(at) * m.sizes.width),
         queries(m.sizes.dtype, rows(at) * m.sizes.width),
+        fresh(m.sizes.dtype, m.sizes.pages == METAVOICE_PAGES_INT8 ? rows(at) * 2 * m.sizes.width : 0),
         attended(m.sizes.dtype, rows(at) * m.sizes.width),
         activated(m.sizes.dtype, rows(at) * m.sizes.hidden),
         conditioning(METAVOICE_FLOAT32, rows(at) * m.sizes.width),
@@ -107,6 +113,7 @@ struct Scene {
 
     step.dtype = sizes.dtype;
     step.weights = sizes.weights;
+    step.page_kind = sizes.pages;
     step.rows = sizes.rows();
     step.width = sizes.width;
     step.heads = sizes.heads;
@@ -119,6 +126,7 @@ struct Scene {
     step.page_numbers = page_numbers;
     step.residual = residual.floats();
     step.queries = queries.device();
+    step.fresh = fresh.device();
     step.attended = attended.device();
     step.activated = activated.device();
     partial = std::make_unique<Array>(METAVOICE_FLOAT32, metavoice_decode_partial_bytes(&step) / 4);
@@ -135,13 +143,28 @@ struct Scene {
 
   // Where number `at` of the width of a row's keys or values at a position lies in its layer's pages.
   int64_t place(int row, int position, bool value, int at) const {
-    const int head = at / sizes.head_width(), number = at % sizes.head_width();
-    const int64_t page = table[static_cast<size_t>(row * page_stride + position / kPage)];
-    const int64_t side = page * page_numbers + (int64_t{value ? sizes.heads : 0} + head) * sizes.head_width() * kPage;
-    return side + (value ? int64_t{position % kPage} * sizes.head_width() + number : int64_t{number} * kPage + position % kPage);
+    const int number = at % sizes.head_width();
+    return side(row, position, value, at / sizes.head_width()) + (value ? int64_t{position % kPage} * sizes.head_width() + number : int64_t{number} * kPage + position % kPage);
+  }
+
+  // Where the scale of a head's key or value lies, in bytes.
+  int64_t scale_place(int row, int position, bool value, int head) const {
+    return side(row, position, value, head) + sizes.head_width() * kPage + 4 * (position % kPage);
+  }
+
+  // Number `at` of the width of a row's keys or values at a position.
+  double said(int layer, int row, int position, bool value, int at) const {
+    const Array& array = *memory[static_cast<size_t>(layer)];
+    const double number = array.get(place(row, position, value, at));
+    return sizes.pages == METAVOICE_PAGES_INT8 ? number * static_cast<double>(array.float_at(scale_place(row, position, value, at / sizes.head_width()))) : number;
   }
 
  private:
+  int64_t side(int row, int position, bool value, int head) const {
+    const int64_t page = table[static_cast<size_t>(row * page_stride + position / kPage)];
+    return page * page_numbers + (int64_t{value ? sizes.heads : 0} + head) * sizes.head_numbers();
+  }
+
   static int64_t rows(const std::vector<int32_t>& at) { return static_cast<int64_t>(at.size()); }
 
   void place_pages(uint32_t order) {
@@ -164,7 +187,7 @@ struct Scene {
   }
 
   void fill_rows() {
-    for (int layer = 0; layer < sizes.layers; ++layer) memory.push_back(std::make_unique<Array>(sizes.dtype, page_count * page_numbers));
+    for (int layer = 0; layer < sizes.layers; ++layer) memory.push_back(std::make_unique<Array>(sizes.page_dtype(), page_count * page_numbers));
     for (int row = 0; row < sizes.rows(); ++row) {
       Random random(static_cast<uint64_t>(1000 + keys[static_cast<size_t>(row)]));
       for (int i = 0; i < sizes.width; ++i) conditioning.set(int64_t{row} * sizes.width + i, random.normal());
@@ -175,7 +198,16 @@ struct Scene {
           array->take(at, model.past, random.below(static_cast<int>(model.past.count() - page_numbers)), page_numbers);
         }
         // What the row has not said is nobody's.
-        for (int position = length; position >= 0 && position < (length / kPage + 1) * kPage; ++position)
+        const int room = length < 0 ? 0 : (length / kPage + 1) * kPage;
+        if (sizes.pages == METAVOICE_PAGES_INT8) {
+          for (int position = 0; position < room; ++position)
+            for (int head = 0; head < 2 * sizes.heads; ++head) {
+              const float scale = (2 + random.normal() / 2) / 128;
+              array->set_float_at(scale_place(row, position, head >= sizes.heads, head % sizes.heads), position < length ? scale : NAN);
+            }
+          continue;
+        }
+        for (int position = std::max(length, 0); position < room; ++position)
           for (int i = 0; i < 2 * sizes.width; ++i) array->set(place(row, position, i >= sizes.width, i % sizes.width), NAN);
       }
     }
