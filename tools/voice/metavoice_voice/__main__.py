@@ -8,16 +8,17 @@ from pathlib import Path
 
 import torch
 
-from . import corpus, encode, export, foretell, golden, sentences, synthesise
+from . import corpus, encode, export, foretell, golden, relearn, sentences, shipped, synthesise
 from . import train_codec, train_decoder, train_first_stage, train_second_stage, train_speaker_encoder
 from .codec import HOP, SpectralCodec
 from .language_models import FirstStage, SecondStage
 from .speaker_encoder import SpeakerEncoder
-from .training import Clock
+from .training import Clock, keep_memory
 
 PROJECT = Path(__file__).resolve().parents[3]
 BUNDLED = PROJECT / "voices" / "bundled"
-STEPS = {"codec": 3600, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 6500, "second-stage": 850}
+RELEARNED = 4200  # seconds that the voice speaks for its own encoder
+STEPS = {"codec": 3600, "relearn": 900, "speaker-encoder": 900, "decoder": 2700, "decoder-refined": 1500, "first-stage": 6500, "second-stage": 850}
 
 
 class Place:
@@ -27,6 +28,7 @@ class Place:
         self.curves, self.out, self.golden = Path(arguments.curves), Path(arguments.out), arguments.golden
         self.seed, self.count, self.readings = arguments.seed, arguments.sentences, arguments.readings
         self.device, self.larger, self.later = torch.device(arguments.device), arguments.larger, arguments.later
+        self.rate, self.model = arguments.rate, Path(arguments.model)
         self.threads, self.until = arguments.threads, arguments.until
         clocked = arguments.seconds or self.until
         self.length = lambda name: Clock(arguments.seconds, self.until) if clocked else arguments.steps or STEPS[name]
@@ -70,17 +72,25 @@ def code(place):
         encode.write(place.data, name, place.codec(), place.device, progress(f"encoding {name}"))
 
 
+def adopt(place):
+    model = shipped.Shipped(place.model)
+    if not (place.state / "first-stage.pt").exists():
+        train_speaker_encoder.embed_all(place.data, place.state, model.speaker_encoder(), place.device)
+        shipped.adopt(model, place.data, place.state)
+    spoken = relearn.write(model, place.data, place.state, RELEARNED, place.seed, progress("speaking, seconds"))
+    relearn.train(model, spoken, place.state, HOP, place.length("relearn"), place.seed)
+    code(place)
+
+
 def decoder(place):
-    train_decoder.train(place.data, place.state, place.codec(), HOP, place.length("decoder"), place.seed, place.device, place.larger)
+    train_decoder.train(place.data, place.state, place.codec(), HOP, place.length("decoder"), place.seed, place.device, place.larger, place.rate)
 
 
 def refine(place):
     if not (place.data / "train.foretold.npy").exists():
-        stages = place.first_stage(), place.second_stage()
-        tell = progress("foretelling codes")
-        foretell.write(place.data, place.state, HOP, *stages, place.seed, place.device, tell, place.larger)
+        foretell.write(place.data, place.state, HOP, place.second_stage(), place.seed, place.device, progress("foretelling codes"), place.larger)
     trained = place.saved("decoder", "codec", train_decoder.Codec())
-    train_decoder.refine(place.data, place.state, trained, HOP, place.length("decoder-refined"), place.seed, place.device, place.larger)
+    train_decoder.refine(place.data, place.state, trained, HOP, place.length("decoder-refined"), place.seed, place.device, place.larger, place.rate)
 
 
 def speaker_encoder(place):
@@ -89,11 +99,11 @@ def speaker_encoder(place):
 
 
 def first_stage(place):
-    train_first_stage.train(place.data, place.state, HOP, place.length("first-stage"), place.seed, place.device, place.larger, place.later)
+    train_first_stage.train(place.data, place.state, HOP, place.length("first-stage"), place.seed, place.device, place.larger, place.later, place.rate)
 
 
 def second_stage(place):
-    train_second_stage.train(place.data, place.state, HOP, place.length("second-stage"), place.seed, place.device, place.larger)
+    train_second_stage.train(place.data, place.state, HOP, place.length("second-stage"), place.seed, place.device, place.larger, place.rate)
 
 
 def write(place):
@@ -120,11 +130,12 @@ COMMANDS = {
     "data": (data, "sentences, and flite's reading of them"),
     "codec": (codec, "the codes, and all speech as codes"),
     "encode": (code, "all speech as codes of a codec that is trained"),
+    "adopt": (adopt, "instead of all before: what ships, its encoder learned anew, and all speech as its codes, to go on training"),
     "speaker-encoder": (speaker_encoder, "the speaker encoder"),
     "decoder": (decoder, "EnCodec's decoder, on codes"),
     "first-stage": (first_stage, "text to two codebooks"),
     "second-stage": (second_stage, "two codebooks to eight"),
-    "refine": (refine, "the decoder once more, on codes as the language models foretell them"),
+    "refine": (refine, "the decoder once more, on fine codes as the second stage foretells them"),
     "export": (write, "voices/bundled, and the curves for docs/voice"),
 }
 
@@ -156,15 +167,19 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.0, help="as many steps as fit, instead")
     parser.add_argument("--until", type=float, help="as many steps, or sentences, as fit before this second since 1970, instead")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--model", default=BUNDLED, help="the folder that `adopt` takes")
+    parser.add_argument("--rate", type=float, default=1.0, help="of learning, in parts of the usual")
     parser.add_argument("--larger", type=int, default=1, help="batches of so many times the usual size: for a GPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch, or processes of flite")
     arguments = parser.parse_args()
+    keep_memory()
     torch.set_num_threads(arguments.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     # cuDNN's attention makes a plan for each new shape, and nearly every batch has one.
     torch.backends.cuda.enable_cudnn_sdp(False)
     place = Place(arguments)
-    for name in COMMANDS if arguments.command == "all" else [arguments.command]:
+    everything = [name for name in COMMANDS if name not in ("encode", "adopt")]
+    for name in everything if arguments.command == "all" else [arguments.command]:
         COMMANDS[name][0](place)
 
 

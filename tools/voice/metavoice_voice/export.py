@@ -5,6 +5,7 @@ import hashlib
 import json
 import struct
 
+import numpy as np
 import torch
 
 from .codec import CODEBOOKS, CODES, LATENT
@@ -18,7 +19,6 @@ from .train_second_stage import TEXT_OFFSET as SECOND_OFFSET
 ALIGNMENT = 64
 DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 LARGEST_FLOAT16 = 65_504
-POSITIONS = 896  # of the first stage that ship: hardly a training sentence reached the rest
 # What the voice is spoken with unless a request asks otherwise: chosen on sentences of neither the training nor the
 # held-out text (`tried.json`).
 SAMPLING = {"temperature": 0.1, "topP": 0.9, "guidance": {"speaker": 1.3, "prompt": 2}}
@@ -42,6 +42,21 @@ def save(file, tensors):
     return {"file": file.name, "bytes": file.stat().st_size}
 
 
+def read(file):
+    """What `save` wrote: name → float32 tensor."""
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    kinds = {"F32": np.float32, "F16": np.float16}
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            numbers = np.frombuffer(data[begin:end], kinds[entry["dtype"]]).reshape(entry["shape"])
+            tensors[name] = torch.from_numpy(numbers.astype(np.float32))
+    return tensors
+
+
 def numbers(named, dtype):
     converted = {}
     for name, tensor in named.items():
@@ -54,8 +69,6 @@ def numbers(named, dtype):
 def transformer(folder, name, net, tokenizer, offset, causal):
     """Parameters are named as in the folder."""
     sizes, named = net.sizes, dict(net.named_parameters())
-    positions = min(sizes.positions, POSITIONS)
-    named["positions.weight"] = named["positions.weight"][:positions]
     stored = save(folder / f"{name}.safetensors", numbers(named, torch.float16))
     return {
         **stored,
@@ -64,7 +77,7 @@ def transformer(folder, name, net, tokenizer, offset, causal):
         "heads": sizes.heads,
         "width": sizes.width,
         "feedForward": sizes.inner,
-        "positions": positions,
+        "positions": sizes.positions,
         "vocabularies": sizes.vocabularies,
         "outputs": sizes.vocabularies if causal else [head.weight.shape[0] for head in net.heads],
         "tied": causal,

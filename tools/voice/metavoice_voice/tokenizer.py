@@ -58,8 +58,11 @@ class Tokenizer:
         file = data / "tokenizer.json"
         if not file.exists():
             ranks = learn([item["text"] for item in json.loads((data / "train.json").read_text())])
-            file.write_text(json.dumps([base64.b64encode(token).decode() for token in ranks]))
+            Tokenizer(ranks).write(file)
         return Tokenizer([base64.b64decode(token) for token in json.loads(file.read_text())])
+
+    def write(self, file):
+        file.write_text(json.dumps([base64.b64encode(token).decode() for token in self.ranks]))
 
     def piece(self, text):
         if text not in self.known:

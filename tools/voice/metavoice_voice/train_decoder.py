@@ -1,6 +1,6 @@
 """Trains EnCodec's decoder, and the rows that it decodes, on fixed codes.
 
-First on the codes of the speech, then mostly on codes as the language models foretell them, which it will hear in use.
+First on the codes of the speech, then mostly with fine codes as the second stage foretells them, which it will hear in use.
 """
 
 import json
@@ -18,8 +18,9 @@ from .training import Run, adamw, linear_rate, put, set_rate
 FILTERS, RATIOS, LSTM_LAYERS = 16, (8, 5, 4, 4), 1
 BATCH, FRAMES, PAST = 16, 26, 14  # of which the last 26 frames (1 s) are compared
 DEPTHS = {2: 0.5, 8: 0.5}  # how many codebooks count → its share
-FORETOLD = 0.8  # of the pieces in the end: with codes of the language models
+FORETOLD = 0.8  # of the pieces in the end: with fine codes of the second stage
 OPENINGS = 0.15  # of the steps begin where a sentence begins
+WEIGHTS = {"slt": 1.6, "rms": 0.8}  # how often a voice is heard, of 1: the highest is the hardest to understand
 
 
 class Codec(nn.Module):
@@ -55,6 +56,8 @@ class Pieces:
         self.starts = np.array(json.loads((data / "train.codes.json").read_text()))
         self.frames = np.diff([*self.starts, self.codes.shape[1]])
         self.usable = np.flatnonzero(self.frames > PAST + FRAMES)
+        weights = np.array([WEIGHTS.get(speech.entries[index]["speaker"], 1.0) for index in self.usable])
+        self.chances = weights / weights.sum()
         self.begins = np.array([entry["start"] for entry in speech.entries])
         self.ends = self.begins + np.array([entry["samples"] for entry in speech.entries])
 
@@ -62,7 +65,7 @@ class Pieces:
         """(codes [batch, 8, past + frames], depths [batch], samples [batch, frames · hop], past). Openings have no past."""
         past = 0 if random.random() < OPENINGS else PAST
         depths = random.choice(list(self.depths), self.batch, p=list(self.depths.values()))
-        chosen = random.choice(self.usable, self.batch)
+        chosen = random.choice(self.usable, self.batch, p=self.chances)
         foretold = random.random(self.batch) < self.foretold
         depths[foretold] = CODEBOOKS
         first = random.integers(0, self.frames[chosen] - PAST - FRAMES) if past else np.zeros(self.batch, np.int64)
@@ -76,31 +79,31 @@ class Pieces:
         return codes, put(depths, self.device), samples, past
 
 
-def train(data, folder, spectral, hop, length, seed, device, larger=1):
-    """`spectral`, the trained codec, gives the first rows. `larger`: batches of so many times the usual size."""
+def train(data, folder, spectral, hop, length, seed, device, larger=1, rate=1.0):
+    """`spectral`, the trained codec, gives the first rows. `larger`: batches of so many times the usual size; `rate`: of learning, so."""
     torch.manual_seed(seed)
     codec = Codec().to(device)
     with torch.no_grad():
         codec.rows.copy_(spectral.quantizer.tables())
     optimizer = adamw(codec.parameters(), device, lr=1.5e-3, betas=(0.8, 0.98), weight_decay=1e-4)
     run = Run(folder, "decoder", length, seed, {"codec": codec, "optimizer": optimizer})
-    return work(run, codec, optimizer, Pieces(data, hop, DEPTHS, device, BATCH * larger))
+    return work(run, codec, optimizer, Pieces(data, hop, DEPTHS, device, BATCH * larger), rate)
 
 
-def refine(data, folder, codec, hop, length, seed, device, larger=1):
-    """Goes on with a trained decoder, on codes as the language models foretell them."""
+def refine(data, folder, codec, hop, length, seed, device, larger=1, rate=1.0):
+    """Goes on with a trained decoder, on fine codes as the second stage foretells them."""
     torch.manual_seed(seed)
     codec = codec.to(device).train()
     optimizer = adamw(codec.parameters(), device, lr=7e-4, betas=(0.8, 0.98), weight_decay=1e-4)
     run = Run(folder, "decoder-refined", length, seed, {"codec": codec, "optimizer": optimizer})
-    return work(run, codec, optimizer, Pieces(data, hop, {CODEBOOKS: 1.0}, device, BATCH * larger, FORETOLD))
+    return work(run, codec, optimizer, Pieces(data, hop, {CODEBOOKS: 1.0}, device, BATCH * larger, FORETOLD), rate)
 
 
-def work(run, codec, optimizer, pieces):
+def work(run, codec, optimizer, pieces, rate):
     spectral_loss = SpectralLoss().to(pieces.device)
     for step in run:
         random = run.random()
-        set_rate(optimizer, linear_rate(run.part_done(), step))
+        set_rate(optimizer, rate * linear_rate(run.part_done(), step))
         codes, depths, wanted, past = pieces.draw(random)
         made = codec(codes, depths, skip=past)
         loss, log_mel = spectral_loss(made, wanted)

@@ -1,5 +1,7 @@
 """Trains the first stage: text and a voice → two codebooks, interleaved."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,22 +12,32 @@ from .language_models import COARSE, END_OF_AUDIO, FirstStage, Sizes
 from .muon import Muon
 from .sentences import PHONES, TEXT_OFFSET, Passes, Sentences
 from .tokenizer import END_OF_TEXT
-from .training import Run, adamw, linear_rate, mixed_precision, put, set_rate
+from .training import Never, Run, adamw, linear_rate, mixed_precision, put, set_rate
 
 SIZES = Sizes(
-    layers=6, heads=4, width=256, inner=768, positions=1024, vocabularies=[TEXT_OFFSET + END_OF_TEXT + 1], speaker=128
+    layers=6, heads=4, width=256, inner=768, positions=896, vocabularies=[TEXT_OFFSET + END_OF_TEXT + 1], speaker=128
 )
 BUDGET = 5000  # tokens of a batch
 DROPPED = 0.1  # voices left out, so that guidance has something to compare with
 BLANKED = 0.15  # texts left out, for the guidance towards the text; the voice stays
 SPREAD = 2.5  # tokens of text, of what a watched head may look at beside its place
 CORRUPTED = 0.15  # of the codes it looks back at are wrong, as its own will be: the text is what can be trusted
-OWN, OWN_FROM = 0.2, 0.2  # so many more are its own, from this part of the run on
+OWN = 0.2  # so many more are what it said itself when it last saw the sentence
 NOWHERE = -100
 
 
+@dataclass
+class Batch:
+    ids: torch.Tensor  # [batch, length]
+    wanted: torch.Tensor  # the next ones, NOWHERE where nothing is
+    where: torch.Tensor  # [batch, length + 1]: which of all codes stands at each place, and behind the last
+    places: torch.Tensor  # in the text, of the next ones
+    phones: torch.Tensor  # [batch, length, 2]
+    texts: torch.Tensor  # [batch]: their tokens
+    voices: torch.Tensor  # [batch, 128]
+
+
 def collate(sentences, chosen, random, dropped=DROPPED):
-    """(ids [batch, length], the next ones wanted, places in the text, phones [batch, length, 2], tokens of the texts, voices)."""
     rows, begins, frames, text_begins, texts = sentences.chosen(chosen)
     length = int((sentences.lengths[chosen] + 2 * sentences.frames[chosen]).max())
     column = torch.arange(length + 1, device=sentences.device)[None]
@@ -39,9 +51,15 @@ def collate(sentences, chosen, random, dropped=DROPPED):
     coming, next_frame = said[:, 1:], frame[:, 1:]
     wanted = whole[:, 1:].masked_fill((coming < 0) | (coming > COARSE * frames), NOWHERE)
     untold = (coming < 0) | (coming >= COARSE * frames) | blank
-    places = sentences.places[next_frame].float().masked_fill(untold, NOWHERE)
-    phones = sentences.phones[next_frame].long().masked_fill(untold[..., None], NOWHERE)
-    return whole[:, :-1], wanted, places, phones, texts[:, 0], sentences.voices(rows, dropped)
+    return Batch(
+        ids=whole[:, :-1],
+        wanted=wanted,
+        where=which * sentences.codes.shape[1] + frame,
+        places=sentences.places[next_frame].float().masked_fill(untold, NOWHERE),
+        phones=sentences.phones[next_frame].long().masked_fill(untold[..., None], NOWHERE),
+        texts=texts[:, 0],
+        voices=sentences.voices(rows, dropped),
+    )
 
 
 def spoken_places(sentences, chosen, length):
@@ -51,23 +69,32 @@ def spoken_places(sentences, chosen, length):
     return put(np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum()), sentences.device)
 
 
-def corrupted(ids, foreseen=None):
+class Remembered(nn.Module):
+    """What the model itself would have said at each place when it last saw the sentence (Mihaylova and Martins, 2019)."""
+
+    def __init__(self, sentences):
+        super().__init__()
+        self.register_buffer("codes", torch.full((sentences.codes[:COARSE].numel(),), NOWHERE, dtype=torch.int16))
+
+    def recall(self, batch):
+        """Ids for each place of the batch, NOWHERE where none is known."""
+        return self.codes[batch.where[:, :-1]].long()
+
+    def note(self, batch, spoken, likeliest):
+        """`likeliest`: ids at the places `spoken` of the flattened batch. Those of no codebook, or of the end, replace nothing later."""
+        told = batch.where[:, 1:].flatten().index_select(0, spoken)
+        code = batch.wanted.flatten().index_select(0, spoken) < END_OF_AUDIO
+        self.codes[told[code]] = likeliest[code].to(torch.int16)
+
+
+def corrupted(ids, own):
     """Some codes replaced by any of their codebook, or by what the model itself would have said."""
     audio, second = ids < END_OF_AUDIO, ids >= CODES
     chance = torch.rand(ids.shape, device=ids.device)
     wrong = torch.randint_like(ids, CODES) + CODES * second
     ids = torch.where(audio & (chance < CORRUPTED), wrong, ids)
-    if foreseen is None:
-        return ids
-    fitting = audio & (foreseen // CODES == second)
-    return torch.where(fitting & (chance > 1 - OWN), foreseen, ids)
-
-
-@torch.no_grad()
-def foresee(net, ids, speakers):
-    """What the model would say at each place, told truly what came before (Mihaylova and Martins, 2019): [batch, length]."""
-    likeliest = net.logits(net(ids, speakers)[0])[..., :END_OF_AUDIO].argmax(-1)
-    return torch.cat([ids[:, :1], likeliest[:, :-1]], 1)
+    fitting = audio & (own // CODES == second)
+    return torch.where(fitting & (chance > 1 - OWN), own, ids)
 
 
 def straying(watched, places, texts):
@@ -116,8 +143,8 @@ def length_of(sentences):
     return sentences.lengths + COARSE * sentences.frames
 
 
-def train(data, folder, hop, length, seed, device, larger=1, later=()):
-    """`larger`: batches of so many times the usual size. `later`: folders with more and more speech, each taken up once it is there."""
+def train(data, folder, hop, length, seed, device, larger=1, later=(), rate=1.0):
+    """`larger`: batches of so many times the usual size; `rate`: of learning, in parts of the usual. `later`: folders with more and more speech, each taken up once it is there."""
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop, device), FirstStage(SIZES).to(device)
     held_out = Sentences(data, folder, "held-out", hop, device)
@@ -125,35 +152,36 @@ def train(data, folder, hop, length, seed, device, larger=1, later=()):
     questions = Questions().to(device)
     aside = adamw(questions.parameters(), device, lr=4e-3, betas=(0.9, 0.98))
     optimizers = {"muon": muon, "adam": adam, "aside": aside}
-    run = Run(folder, "first-stage", length, seed, {"net": net, "questions": questions, **optimizers})
+    remembered = Remembered(sentences).to(device)
+    run = Run(folder, "first-stage", length, seed, {"net": net, "questions": questions, "remembered": remembered, **optimizers})
     passes = Passes(sentences, seed, BUDGET * larger, length_of, SIZES.positions)
     for step in run:
         if step % 20 == 0 and (more := newest(later)):
             sentences, later = Sentences(more, folder, "train", hop, device), later[later.index(more) + 1 :]
+            remembered = run.parts["remembered"] = Remembered(sentences).to(device)
             passes = Passes(sentences, seed, BUDGET * larger, length_of, SIZES.positions)
             print(f"first-stage: {len(sentences)} sentences from step {step} on", flush=True)
         for optimizer in optimizers.values():
-            set_rate(optimizer, linear_rate(run.part_done(), step))
+            set_rate(optimizer, rate * linear_rate(run.part_done(), step))
             optimizer.zero_grad()
         chosen = passes.batch(step)
-        ids, wanted, places, phones, texts, speakers = collate(sentences, chosen, run.random())
-        spoken = spoken_places(sentences, chosen, ids.shape[1])
-        wanted = wanted.flatten().index_select(0, spoken)
-        # In a context of its own: in one, older PyTorch keeps weights that were narrowed without gradients (pytorch#158232).
+        batch = collate(sentences, chosen, run.random())
+        spoken = spoken_places(sentences, chosen, batch.ids.shape[1])
+        wanted = batch.wanted.flatten().index_select(0, spoken)
         with mixed_precision(device):
-            foreseen = foresee(net, ids, speakers) if run.part_done() > OWN_FROM else None
-        with mixed_precision(device):
-            hidden, watched, asked = net(corrupted(ids, foreseen), speakers)
+            hidden, watched, asked = net(corrupted(batch.ids, remembered.recall(batch)), batch.voices)
             logits = net.logits(hidden.flatten(0, 1).index_select(0, spoken))
             loss = functional.cross_entropy(logits, wanted)
-            strays = straying(watched, places, texts)
-            puzzled, knows_phone = questions(asked, phones)
+            strays = straying(watched, batch.places, batch.texts)
+            puzzled, knows_phone = questions(asked, batch.phones)
         help = max(0.1, 1 - 1.5 * run.part_done())
         (loss + 0.3 * help * strays + 0.5 * help * puzzled).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
-        right, first = logits.argmax(1) == wanted, wanted < CODES
+        likeliest = logits.argmax(1)
+        remembered.note(batch, spoken, likeliest)
+        right, first = likeliest == wanted, wanted < CODES
         run.record(
             loss=loss,
             strays=strays,
@@ -176,7 +204,7 @@ def newest(folders):
 @torch.no_grad()
 def held_out_loss(net, sentences, device):
     """Of some sentences that are not trained on, their codes as they are."""
-    ids, wanted, *_, speakers = collate(sentences, np.arange(len(sentences))[::4], np.random.default_rng(0), dropped=0.0)
+    batch = collate(sentences, np.arange(len(sentences))[::4], Never(), dropped=0.0)
     with mixed_precision(device):
-        logits = net.logits(net(ids, speakers)[0])
-        return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=NOWHERE)
+        logits = net.logits(net(batch.ids, batch.voices)[0])
+        return functional.cross_entropy(logits.flatten(0, 1), batch.wanted.flatten(), ignore_index=NOWHERE)

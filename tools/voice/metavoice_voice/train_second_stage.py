@@ -44,8 +44,8 @@ def collate(sentences, chosen, random, whole, prefixes=PREFIXES, dropped=0.0):
     return coarse, codes[:, COARSE:].masked_fill(~heard[:, None], NOWHERE), sentences.voices(rows, dropped)
 
 
-def train(data, folder, hop, length, seed, device, larger=1):
-    """`larger`: batches of so many times the usual size."""
+def train(data, folder, hop, length, seed, device, larger=1, rate=1.0):
+    """`larger`: batches of so many times the usual size; `rate`: of learning, in parts of the usual."""
     torch.manual_seed(seed)
     sentences, net = Sentences(data, folder, "train", hop, device), SecondStage(SIZES).to(device)
     muon, adam = optimizers_of(net, device)
@@ -53,7 +53,7 @@ def train(data, folder, hop, length, seed, device, larger=1):
     passes = Passes(sentences, seed, BUDGET * larger, length_of)
     for step in run:
         for optimizer in (muon, adam):
-            set_rate(optimizer, linear_rate(run.part_done(), step))
+            set_rate(optimizer, rate * linear_rate(run.part_done(), step))
         rows, wanted, speakers = collate(sentences, passes.batch(step), run.random(), run.part_done() > 1 - WHOLE)
         known = wanted[:, 0] != NOWHERE
         wanted = wanted.transpose(1, 2)[known]
@@ -79,4 +79,12 @@ def sharpened(net):
     """The second stage as it ships: drawn from at temperature 1, as published, it is decided."""
     for head in net.heads:
         head.weight *= SHARPNESS
+    return net
+
+
+@torch.no_grad()
+def blunted(net):
+    """The second stage as it trains, of one that ships."""
+    for head in net.heads:
+        head.weight /= SHARPNESS
     return net
