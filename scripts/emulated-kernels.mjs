@@ -52,7 +52,9 @@ async function compile(headers, sources, definitions = []) {
   const flags = ['-std=c++20', '-O2', '-fPIC', '-U_FORTIFY_SOURCE', '-DMETAVOICE_EMULATED'];
   const settings = [...flags, ...definitions, '-include', emulator];
   const includes = ['-I', join(root, 'native'), '-I', dirname(emulator), '-isystem', headers];
-  const objects = sources.map((source) => join(folder, `${[source, ...definitions].join('_').replaceAll('/', '_')}.o`));
+  const objects = sources.map((source) =>
+    join(folder, `${[source, ...definitions].join('_').replaceAll('/', '_')}.o`),
+  );
   const left = [...sources.entries()];
   const worker = async () => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) {
