@@ -2,7 +2,8 @@
 // keys and values in pages (ops/paged_attention.h). Plain C, so that what holds the kernels needs no libtorch.
 //
 // The residual stream, norms, softmax and logits are float32. What goes into a product is rounded to the dtype of the
-// matrices, as are queries, keys and values, which pages may keep in int8 (ops/paged_attention.h); sums are float32. The bits of a row depend on that row alone.
+// matrices, as are queries, keys and values, which pages may keep in int8; sums are float32. The bits of a row depend on that
+// row alone.
 //
 // Every call that begins a kernel enqueues it on `stream` and returns a cudaError_t (cudaErrorInvalidValue for what is not
 // supported); nothing is allocated and nothing waits, so all of it can be captured in a graph. Positions, pages and ids
@@ -58,8 +59,8 @@ struct MetavoiceMatrix {
 // What the kernels of one step share.
 struct MetavoiceDecode {
   int32_t dtype;   // of what goes into a product, of queries, attended and activated
-  int32_t weights;
-  int32_t page_kind;
+  int32_t weights;    // MetavoiceWeights
+  int32_t page_kind;  // MetavoicePages
   int32_t rows;    // 1 to 64
   int32_t width;   // a multiple of 32, up to 2048
   int32_t heads;   // of 32, 64 or 128 numbers

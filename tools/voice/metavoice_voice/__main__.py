@@ -74,6 +74,7 @@ def code(place):
 
 def adopt(place):
     model = shipped.Shipped(place.model)
+    place.state.mkdir(parents=True, exist_ok=True)
     if not (place.state / "first-stage.pt").exists():
         train_speaker_encoder.embed_all(place.data, place.state, model.speaker_encoder(), place.device)
         shipped.adopt(model, place.data, place.state)
@@ -87,6 +88,7 @@ def decoder(place):
 
 
 def refine(place):
+    # Of the second stage as it was the first time: remove the file where that has been trained since.
     if not (place.data / "train.foretold.npy").exists():
         foretell.write(place.data, place.state, HOP, place.second_stage(), place.seed, place.device, progress("foretelling codes"), place.larger)
     trained = place.saved("decoder", "codec", train_decoder.Codec())

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from . import speak
-from .codec import CODEBOOKS, CODES, LOOKUP, SpectralCodec
-from .corpus import SPEAKERS
+from .codec import CODEBOOKS, HOP, LOOKUP, SpectralCodec
+from .features import RATE
 from .training import Run, adamw, linear_rate, set_rate
 
 TOGETHER = 48  # sentences spoken at once
@@ -23,7 +23,7 @@ BLUR = 0.15  # of the spectra, so that speech which the decoder has not made is 
 
 
 def write(shipped, data, folder, seconds, seed, progress):
-    """spoken.npz: so much speech as codes [8, frames] and samples, end to end, with where the sentences begin."""
+    """spoken.npz: so much speech as codes [8, frames] and samples, end to end."""
     file = folder / "spoken.npz"
     if file.exists():
         return file
@@ -45,11 +45,10 @@ def write(shipped, data, folder, seconds, seed, progress):
                 codes.append(found.to(torch.int16))
                 with torch.no_grad():
                     samples.append((codec(found[None])[0].clamp(-1, 1) * 32767).to(torch.int16))
-                spoken += found.shape[1] / 25
+                spoken += found.shape[1] * HOP / RATE
         if spoken > seconds:
             break
-    frames = [found.shape[1] for found in codes]
-    np.savez(file, codes=torch.cat(codes, 1).numpy(), samples=torch.cat(samples).numpy(), frames=np.array(frames))
+    np.savez(file, codes=torch.cat(codes, 1).numpy(), samples=torch.cat(samples).numpy())
     return file
 
 
